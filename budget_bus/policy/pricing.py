@@ -1,0 +1,148 @@
+"""What a call's tokens cost at a price, with one rounding, and the most they could cost before the call is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from budget_bus.money import Nanos, PicosPerToken, round_picos
+
+
+class PriceStatus(StrEnum):
+    """How an event's or estimate's cost was found; `unpriced` has no cost and is never free."""
+
+    PRICED = "priced"
+    FREE = "free"
+    UNPRICED = "unpriced"
+    FALLBACK = "fallback"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """
+    Token counts of one call in OpenTelemetry's words.
+
+    `input` includes cached and audio tokens, `output` includes reasoning and audio: the others are subsets,
+    never added again.
+    """
+
+    input: int
+    output: int
+    cache_read: int = 0
+    cache_creation: int = 0
+    reasoning_output: int = 0
+    input_audio: int = 0
+    output_audio: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """
+    A price per token of one class, in picos; above a context size another one may hold for all its tokens.
+
+    `tiers` is `((more_than_input_tokens, picos), ...)`, ascending.
+    """
+
+    base: PicosPerToken
+    tiers: tuple[tuple[int, PicosPerToken], ...] = ()
+
+    def at(self, input_tokens: int) -> PicosPerToken:
+        picos = self.base
+        for more_than, tier_picos in self.tiers:
+            if input_tokens > more_than:
+                picos = tier_picos
+        return picos
+
+    def dearest(self, up_to_input_tokens: int) -> PicosPerToken:
+        """The highest rate that any context of at most *up_to_input_tokens* could be charged."""
+        return max([self.base, *(picos for more_than, picos in self.tiers if up_to_input_tokens > more_than)])
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """
+    The prices of one model at one instant, per token class. A class without its own rate is charged as its parent.
+
+    `source` says where it comes from, for the ledger; `status` is PRICED, FREE (all rates zero on purpose) or
+    FALLBACK (the operator's stand-in, or the standard tier's price for a service tier without one).
+    """
+
+    input: Rate
+    output: Rate
+    cache_read: Rate | None = None
+    cache_creation: Rate | None = None
+    reasoning_output: Rate | None = None
+    input_audio: Rate | None = None
+    output_audio: Rate | None = None
+    per_request_picos: int = 0
+    currency: str = "USD"
+    source: str = "book"
+    status: PriceStatus = field(default=PriceStatus.PRICED)
+
+    def input_rates(self, *, audio: bool) -> Iterable[Rate]:
+        rates = [self.input, self.cache_creation, self.cache_read, self.input_audio if audio else None]
+        return [rate for rate in rates if rate is not None]
+
+    def output_rates(self, *, audio: bool) -> Iterable[Rate]:
+        rates = [self.output, self.reasoning_output, self.output_audio if audio else None]
+        return [rate for rate in rates if rate is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A call's cost in nanos; `input + output == total`, whatever was rounded."""
+
+    total: Nanos
+    input: Nanos
+    output: Nanos
+
+
+def cost_of(tokens: Tokens, price: Price) -> Cost:
+    """
+    Charge *tokens* at *price*: the sum is exact in picos and rounded once, half to even.
+
+    The input part is rounded for display the same way and the output part is the rest, so the two add up to the
+    total. A per-request fee belongs to the input part.
+    """
+    size = tokens.input
+    plain_input = max(0, size - tokens.cache_read - tokens.cache_creation - tokens.input_audio)
+    plain_output = max(0, tokens.output - tokens.reasoning_output - tokens.output_audio)
+    input_picos = (
+        plain_input * price.input.at(size)
+        + tokens.cache_read * (price.cache_read or price.input).at(size)
+        + tokens.cache_creation * (price.cache_creation or price.input).at(size)
+        + tokens.input_audio * (price.input_audio or price.input).at(size)
+        + price.per_request_picos
+    )
+    output_picos = (
+        plain_output * price.output.at(size)
+        + tokens.reasoning_output * (price.reasoning_output or price.output).at(size)
+        + tokens.output_audio * (price.output_audio or price.output).at(size)
+    )
+    total = round_picos(input_picos + output_picos)
+    input_nanos = min(round_picos(input_picos), total)
+    return Cost(total, input_nanos, Nanos(total - input_nanos))
+
+
+def upper_bound(
+    price: Price, *, input_tokens: int | None, output_tokens: int | None, total_tokens: int, audio: bool = True
+) -> Nanos:
+    """
+    The most that a call could cost: every token at the dearest class that could apply.
+
+    With *input_tokens* and *output_tokens* known, each side is bounded by itself. With only *total_tokens*, every
+    token is taken at the dearest rate of either side. *audio* False says that the input is known to hold no audio.
+    Rounded up, so that a bound is never below the cost it bounds.
+    """
+    if input_tokens is None or output_tokens is None:
+        rates = [*price.input_rates(audio=audio), *price.output_rates(audio=True)]
+        picos = total_tokens * max(rate.dearest(total_tokens) for rate in rates)
+    else:
+        picos = input_tokens * max(r.dearest(input_tokens) for r in price.input_rates(audio=audio))
+        picos += output_tokens * max(r.dearest(input_tokens) for r in price.output_rates(audio=True))
+    return Nanos(-(-(picos + price.per_request_picos) // 1000))
