@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     kafka_sasl_username: str | None = None
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_cafile: Path | None = None
+    kafka_kind: Literal["configured", "apache", "trial"] = "configured"  # `budget up` tells its roles what it started
+    topic_prefix: str = Field("", pattern=r"^[A-Za-z0-9._-]{0,100}$")
     kafka_partitions: int = Field(4, ge=1, le=1024)
     kafka_replication_factor: int = Field(1, ge=1, le=15)
 
