@@ -1,0 +1,124 @@
+"""The price book: what a model's tokens cost at an instant, from data that comes with the package."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+
+from budget_bus.errors import ConfigError, Rejected
+from budget_bus.money import PicosPerToken, parse_amount
+from budget_bus.policy.pricing import Price, PriceStatus, Rate
+from budget_bus.providers.book import Entry, find_entry, free_price, list_entries, price_of
+from budget_bus.providers.names import canonical_provider, is_local
+
+BUCKET: Final = timedelta(minutes=15)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_BUCKET: Final = -((_EPOCH - datetime.min.replace(tzinfo=UTC)) // BUCKET)
+CACHED_PRICES: Final = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPrice:
+    """One model's price for display."""
+
+    provider: str
+    model: str
+    service_tier: str
+    price: Price
+
+
+class PriceBook:
+    """
+    Bundled prices, and the operator's stand-in for models that have none.
+
+    *fallback_price_per_1m* is a decimal string in *currency* per million tokens of any class. `price` never uses it:
+    recorded usage of an unpriced model stays unpriced, only a check may be held against `fallback`.
+    """
+
+    def __init__(self, fallback_price_per_1m: str | None = None, currency: str = "USD") -> None:
+        self.fallback: Price | None = None
+        if fallback_price_per_1m is not None:
+            rate = Rate(_picos_per_token(fallback_price_per_1m))
+            self.fallback = Price(
+                input=rate, output=rate, currency=currency, source="operator's fallback", status=PriceStatus.FALLBACK
+            )
+        self._cached = lru_cache(maxsize=CACHED_PRICES)(_find_price)
+
+    def price(self, provider: str, model: str, at: datetime, service_tier: str = "standard") -> Price | None:
+        """
+        The price of one call at the aware instant *at*, in USD; None is unpriced, which is never free.
+
+        Before a price's first known date the oldest known one holds. A service tier without rates of its own is
+        priced as standard, with status FALLBACK. A local model is FREE.
+        """
+        # Every date and time of day in the data falls on a quarter of an hour, so all of a bucket has one price.
+        return self._cached(provider, model, service_tier, (at - _EPOCH) // BUCKET)
+
+    def price_or_fallback(
+        self, provider: str, model: str, at: datetime, service_tier: str = "standard"
+    ) -> Price | None:
+        """As `price`, but an unpriced model gets the operator's fallback, if there is one. For HARD checks only."""
+        return self.price(provider, model, at, service_tier) or self.fallback
+
+    def list_prices(
+        self, provider: str | None = None, model: str | None = None, *, at: datetime
+    ) -> Iterator[ListedPrice]:
+        """
+        All standard prices at *at*, by provider and model; narrowed to one provider, and to what *model* names.
+
+        With both given, the model is looked up as in `price`, so that a dated alias finds its row.
+        """
+        wanted = None if provider is None else canonical_provider(provider)
+        if wanted is not None and model is not None:
+            price = self.price(wanted, model, at)
+            if price is not None:
+                yield ListedPrice(wanted, model, "standard", price)
+            return
+        for name, entry in list_entries(wanted):
+            if model is not None and entry.model.id.lower() != model.strip().lower():
+                continue
+            listed = price_of(entry, at, "standard")
+            if listed is not None:
+                yield ListedPrice(name, entry.model.id, "standard", listed)
+
+
+def max_output_tokens(provider: str, model: str) -> int | None:
+    """The most tokens that *model* can answer with, or None: genai-prices 0.2.3 has no such number for any model."""
+    entry = _entry(provider, model)
+    limit = None if entry is None else getattr(entry.model, "max_output_tokens", None)
+    return limit if isinstance(limit, int) else None
+
+
+def context_window(provider: str, model: str) -> int | None:
+    """The most input tokens that *model* takes, or None when the data does not say."""
+    entry = _entry(provider, model)
+    return None if entry is None else entry.model.context_window
+
+
+def _entry(provider: str, model: str) -> Entry | None:
+    return find_entry(canonical_provider(provider), model)
+
+
+def _find_price(provider: str, model: str, service_tier: str, bucket: int) -> Price | None:
+    if is_local(provider, model):
+        return free_price("local model")
+    entry = _entry(provider, model)
+    if entry is None:
+        return None
+    # An instant of year 1 with an eastern offset lies before what datetime can say in UTC.
+    return price_of(entry, _EPOCH + max(bucket, _FIRST_BUCKET) * BUCKET, service_tier)
+
+
+def _picos_per_token(per_million: str) -> PicosPerToken:
+    try:
+        nanos_per_million = parse_amount(per_million, field="fallback price per 1M tokens")
+    except Rejected as bad:
+        raise ConfigError(str(bad)) from None
+    # 1e-9 per million tokens is 1e-3 picos per token.
+    picos, rest = divmod(nanos_per_million, 1000)
+    if rest or not picos:
+        raise ConfigError(f"fallback price per 1M tokens must be above 0 with at most 6 decimals, not {per_million!r}")
+    return PicosPerToken(picos)
