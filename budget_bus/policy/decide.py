@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
@@ -53,7 +53,7 @@ class Verdict:
         return self.action is not Action.DENY
 
 
-_NEVER = datetime.max
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def decide(lines: Sequence[Line]) -> Verdict:
@@ -89,7 +89,7 @@ def _refuses(line: Line) -> bool:
 
 
 def _frees_at(window: Window) -> datetime:
-    return _NEVER if window.end is None else window.end.replace(tzinfo=None)
+    return window.end or _NEVER
 
 
 def _reason(line: Line) -> str:
@@ -102,10 +102,7 @@ def _words(line: Line) -> str:
     budget, balance = line.budget, line.balance
     spec = budget.spec
     unit = f" {spec.currency}" if spec.unit is Unit.COST else f" {spec.unit}"
-    if line.amount is None:
-        needs = "a call of unknown cost"
-    else:
-        needs = f"the call needs {budget.write(line.amount)}{unit}"
+    needs = "a call of unknown cost" if line.amount is None else f"the call needs {budget.write(line.amount)}{unit}"
     left = budget.write(max(0, spec.limit - balance.committed))
     shadow = " (shadow: not enforced)" if spec.shadow else ""
     return (

@@ -107,22 +107,26 @@ def cost_of(tokens: Tokens, price: Price) -> Cost:
     Charge *tokens* at *price*: the sum is exact in picos and rounded once, half to even.
 
     The input part is rounded for display the same way and the output part is the rest, so the two add up to the
-    total. A per-request fee belongs to the input part.
+    total. A per-request fee belongs to the input part. Audio that overlaps with cached or reasoning tokens is charged
+    as those: no token is charged twice.
     """
     size = tokens.input
-    plain_input = max(0, size - tokens.cache_read - tokens.cache_creation - tokens.input_audio)
-    plain_output = max(0, tokens.output - tokens.reasoning_output - tokens.output_audio)
+    uncached = max(0, size - tokens.cache_read - tokens.cache_creation)
+    unreasoned = max(0, tokens.output - tokens.reasoning_output)
+    # Cached audio is in both subsets; charging it in both would cost more than the bound that its check held.
+    input_audio = min(tokens.input_audio, uncached)
+    output_audio = min(tokens.output_audio, unreasoned)
     input_picos = (
-        plain_input * price.input.at(size)
+        (uncached - input_audio) * price.input.at(size)
         + tokens.cache_read * (price.cache_read or price.input).at(size)
         + tokens.cache_creation * (price.cache_creation or price.input).at(size)
-        + tokens.input_audio * (price.input_audio or price.input).at(size)
+        + input_audio * (price.input_audio or price.input).at(size)
         + price.per_request_picos
     )
     output_picos = (
-        plain_output * price.output.at(size)
+        (unreasoned - output_audio) * price.output.at(size)
         + tokens.reasoning_output * (price.reasoning_output or price.output).at(size)
-        + tokens.output_audio * (price.output_audio or price.output).at(size)
+        + output_audio * (price.output_audio or price.output).at(size)
     )
     total = round_picos(input_picos + output_picos)
     input_nanos = min(round_picos(input_picos), total)

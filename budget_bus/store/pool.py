@@ -1,0 +1,59 @@
+"""Opens the connection pool and says which driver errors are worth another try."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from budget_bus.errors import BudgetUnavailable, ConfigError, Retryable
+from budget_bus.settings import Settings
+
+# Connection loss, shutdown and crash of the server, serialization failure, deadlock, lock time-out.
+_RETRYABLE_STATES = ("08", "57P", "40001", "40P01", "55P03", "53")
+
+
+@asynccontextmanager
+async def open_pool(settings: Settings, *, size: int = 4) -> AsyncIterator[asyncpg.Pool]:
+    """
+    A pool of *size* connections at most, closed on exit.
+
+    Raises:
+        ConfigError: no database is configured.
+        BudgetUnavailable: the database does not answer.
+    """
+    if settings.database_url is None:
+        raise ConfigError("BUDGET_DATABASE_URL is not set; `budget up` starts a database and sets it")
+    try:
+        pool = await asyncpg.create_pool(
+            settings.database_url.get_secret_value(),
+            min_size=1,
+            max_size=size,
+            timeout=10,
+            command_timeout=60,
+            init=_prepare,
+            server_settings={
+                "application_name": f"budget_bus.{settings.instance or 'cli'}",
+                "idle_in_transaction_session_timeout": "10000",
+                "jit": "off",
+            },
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise BudgetUnavailable(f"the database does not answer: {error}") from None
+    try:
+        yield pool
+    finally:
+        pool.terminate()
+
+
+async def _prepare(connection: asyncpg.Connection) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+
+
+def retryable(error: BaseException) -> bool:
+    """Whether *error* means that nothing was written, or that only asking the database again can tell."""
+    if isinstance(error, asyncpg.PostgresError):
+        return str(error.sqlstate or "").startswith(_RETRYABLE_STATES)
+    return isinstance(error, (Retryable, OSError, asyncpg.InterfaceError, TimeoutError))

@@ -1,0 +1,46 @@
+-- name: find
+-- $1 budget_ids, $2 window_starts
+SELECT b.balance_id, b.budget_id, b.window_start
+FROM balance b JOIN unnest($1::uuid[], $2::timestamptz[]) AS u (budget_id, window_start)
+    ON b.budget_id = u.budget_id AND b.window_start = u.window_start;
+
+-- name: bear
+-- Whoever inserts the row owes it the ledger's sum; everyone else waits for that transaction and adds to it.
+-- $1 budget_ids, $2 window_starts, $3 window_ends; call with the pairs in order, so that two births cannot deadlock
+INSERT INTO balance (budget_id, window_start, window_end)
+SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[])
+ON CONFLICT (budget_id, window_start) DO NOTHING
+RETURNING balance_id, budget_id, window_start;
+
+-- name: ledger_sums
+-- The ledger of one window, summed by just the dimensions that a scope asks for: the others come back null.
+-- $1 window_start, $2 window_end or null, $3 to $10 whether to tell apart component, provider, model, tier, task_type,
+-- context_id, user, tags
+SELECT CASE WHEN $3 THEN component END AS component, CASE WHEN $4 THEN provider END AS provider,
+       CASE WHEN $5 THEN model END AS model, CASE WHEN $6 THEN tier END AS tier,
+       CASE WHEN $7 THEN task_type END AS task_type, CASE WHEN $8 THEN context_id END AS context_id,
+       CASE WHEN $9 THEN user_name END AS user_name, CASE WHEN $10 THEN tags END AS tags, currency,
+       count(*)::bigint AS requests, sum(input_tokens + output_tokens)::bigint AS tokens,
+       coalesce(sum(cost_nanos), 0)::bigint AS cost
+FROM ledger
+WHERE accounted_at >= $1 AND ($2::timestamptz IS NULL OR accounted_at < $2)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+
+-- name: set_spent
+-- $1 balance_id, $2 spent
+UPDATE balance SET spent = $2 WHERE balance_id = $1;
+
+-- name: lock
+-- Hot rows: locked last, in id order, so that no two transactions wait for each other.  $1 balance_ids
+SELECT balance_id, spent, held, unconfirmed FROM balance WHERE balance_id = ANY ($1) ORDER BY balance_id FOR UPDATE;
+
+-- name: move
+-- $1 balance_ids (locked), $2 spent deltas, $3 held deltas, $4 unconfirmed deltas
+UPDATE balance b
+SET spent = b.spent + u.spent, held = b.held + u.held, unconfirmed = b.unconfirmed + u.unconfirmed
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (balance_id, spent, held, unconfirmed)
+WHERE b.balance_id = u.balance_id;
+
+-- name: describe
+-- Budget and window of balances, also of removed budgets.  $1 balance_ids
+SELECT balance_id, budget_id, window_start, window_end FROM balance WHERE balance_id = ANY ($1);

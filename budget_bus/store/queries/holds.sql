@@ -1,0 +1,50 @@
+-- name: lock_named
+-- The holds that events name, in id order.  $1 request_ids
+SELECT request_id, state, component, decided_at, cost_nanos, tokens, balance_ids, amounts
+FROM hold WHERE request_id = ANY ($1) ORDER BY request_id FOR UPDATE;
+
+-- name: lock_oldest_open
+-- The oldest open holds of each caller, at most as many as it has events that name none.  An event of long ago must
+-- not settle a hold of today, so only holds decided before the caller's newest event count.
+-- $1 components, $2 providers, $3 models, $4 how many, $5 decided no later than
+SELECT h.request_id, h.state, h.component, h.provider, h.model, h.context_id, h.decided_at, h.cost_nanos, h.tokens,
+       h.balance_ids, h.amounts
+FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::timestamptz[]) AS u (component, provider, model, n, upto),
+LATERAL (
+    SELECT * FROM hold
+    WHERE state = 'open' AND component = u.component AND provider = u.provider AND model = u.model
+      AND decided_at <= u.upto
+    ORDER BY decided_at, request_id LIMIT u.n FOR UPDATE
+) h;
+
+-- name: close
+-- $1 request_ids (locked), $2 state, $3 event_ids or nulls, $4 reason or null
+UPDATE hold h SET state = $2, closed_at = clock_timestamp(), event_id = u.event_id, reason = $4
+FROM unnest($1::uuid[], $3::uuid[]) AS u (request_id, event_id)
+WHERE h.request_id = u.request_id;
+
+-- name: known_decisions
+-- $1 request_ids
+SELECT request_id, digest, answer FROM decision WHERE request_id = ANY ($1);
+
+-- name: place
+-- Decisions, holds and balances in one statement: all of a batch or nothing of it.
+-- $1..$5 decisions: request_ids, digests, actions, answers, decided_at; $6..$17 holds: request_ids, components,
+-- providers, models, context_ids, cost_nanos, tokens, currencies, balance_ids and amounts as text arrays, decided_at,
+-- expires_at; $18, $19 balance_ids (locked) and held deltas
+WITH decided AS (
+    INSERT INTO decision (request_id, digest, action, answer, decided_at)
+    SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[])
+), placed AS (
+    INSERT INTO hold (request_id, state, component, provider, model, context_id, cost_nanos, tokens, currency,
+                      balance_ids, amounts, decided_at, expires_at)
+    SELECT u.request_id, 'open', u.component, u.provider, u.model, u.context_id, u.cost_nanos, u.tokens, u.currency,
+           u.balance_ids::bigint[], u.amounts::bigint[], u.decided_at, u.expires_at
+    FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[],
+                $14::text[], $15::text[], $16::timestamptz[], $17::timestamptz[])
+        AS u (request_id, component, provider, model, context_id, cost_nanos, tokens, currency, balance_ids, amounts,
+              decided_at, expires_at)
+)
+UPDATE balance b SET held = b.held + u.held
+FROM unnest($18::bigint[], $19::bigint[]) AS u (balance_id, held)
+WHERE b.balance_id = u.balance_id;
