@@ -1,0 +1,146 @@
+"""`python -m budget_bus.events.publish [--check]`: the JSON Schemas in schemas/, generated from the models."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from budget_bus.events import topics
+from budget_bus.events.checks import CheckRequested, CheckResponse
+from budget_bus.events.facts import BudgetAlert, BudgetChanged, BudgetUpdated
+from budget_bus.events.fields import MAX_TAGS
+from budget_bus.events.holds import HoldExtended, HoldReleased
+from budget_bus.events.usage import UsageRecorded
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+# Not every validator knows \p{Cc}; these ranges are all of its characters.
+_PORTABLE = {r"^[^\p{Cc}]*$": r"^[^\u0000-\u001f\u007f-\u009f]*$"}
+# pydantic leaves the bounds behind a before-validator under its own names, which no other validator heeds.
+_KEYWORDS = {"ge": "minimum", "le": "maximum"}
+# pydantic would publish "a number or any string"; the contract is a decimal string, so that no float touches money.
+_AMOUNT = {"type": "string", "pattern": r"^[0-9]{1,10}(\.[0-9]{1,9})?$"}
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """
+    One event in one version. Ours (`serialization`) always carry every field; what others send us (`validation`)
+    may leave out those that have a default. *rules* are what the model checks between fields, as far as JSON
+    Schema can say it.
+    """
+
+    topic: str
+    version: int
+    model: type[BaseModel]
+    mode: Literal["validation", "serialization"]
+    rules: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def file(self) -> str:
+        return f"{self.topic}.v{self.version}.json"
+
+    def schema(self) -> dict[str, Any]:
+        made = _portable(self.model.model_json_schema(mode=self.mode))
+        if "tags" in made["properties"]:
+            made["properties"]["tags"]["maxProperties"] = MAX_TAGS
+        if "Amount" in made.get("$defs", {}):
+            made["$defs"]["Amount"]["properties"]["amount"] = dict(_AMOUNT)
+        if self.rules:
+            made["allOf"] = list(self.rules)
+        return {"$schema": DIALECT, "$id": f"urn:budget-bus:{self.topic}:v{self.version}", **made}
+
+
+def _given(field: str) -> dict[str, Any]:
+    return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
+
+
+PUBLISHED: tuple[Published, ...] = (
+    Published(
+        topics.USAGE_RECORDED,
+        1,
+        UsageRecorded,
+        "validation",
+        (
+            {"anyOf": [_given("input_tokens"), _given("input_text")]},
+            {"anyOf": [_given("output_tokens"), _given("output_text")]},
+        ),
+    ),
+    Published(
+        topics.CHECK_REQUESTED,
+        1,
+        CheckRequested,
+        "validation",
+        (
+            {"oneOf": [_given("estimated_tokens"), _given("input_tokens"), _given("input_text")]},
+            {"not": {"allOf": [_given("estimated_tokens"), _given("max_output_tokens")]}},
+        ),
+    ),
+    Published(topics.CHECK_RESPONSE, 1, CheckResponse, "serialization"),
+    Published(topics.HOLD_RELEASED, 1, HoldReleased, "validation"),
+    Published(topics.HOLD_EXTENDED, 1, HoldExtended, "validation"),
+    Published(topics.BUDGET_ALERTS, 1, BudgetAlert, "serialization"),
+    Published(topics.BUDGET_UPDATES, 1, BudgetUpdated, "serialization"),
+    Published(topics.BUDGET_CHANGES, 1, BudgetChanged, "serialization"),
+)
+
+
+def _portable(node: Any) -> Any:
+    """Say what pydantic means in words that every validator of the dialect knows."""
+    if isinstance(node, list):
+        return [_portable(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    said = {_KEYWORDS.get(key, key): _portable(value) for key, value in node.items()}
+    if said.get("pattern") in _PORTABLE:
+        said["pattern"] = _PORTABLE[said["pattern"]]
+    for pattern in _PORTABLE.keys() & said.get("patternProperties", {}).keys():
+        # A key outside the pattern would not be looked at; the model refuses it.
+        said["additionalProperties"] = said.pop("patternProperties")[pattern]
+        said["propertyNames"] = {**said.get("propertyNames", {}), "pattern": _PORTABLE[pattern]}
+    return said
+
+
+def rendered() -> dict[str, str]:
+    """File name -> text of every schema, as schemas/ should hold it."""
+    return {event.file: json.dumps(event.schema(), indent=2, ensure_ascii=False) + "\n" for event in PUBLISHED}
+
+
+def drift(folder: Path) -> list[str]:
+    """One line per schema in *folder* that is missing, differs from its model, or has none."""
+    wanted = rendered()
+    found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.v*.json")}
+    lines = [f"{name}: is missing" for name in wanted.keys() - found.keys()]
+    lines += [f"{name}: belongs to no event" for name in found.keys() - wanted.keys()]
+    lines += [f"{name}: differs from its model" for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
+    return sorted(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write the schemas, or with --check only tell what is out of date (exit status 1)."""
+    parser = argparse.ArgumentParser(prog="python -m budget_bus.events.publish", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a schema is out of date")
+    parser.add_argument("--into", type=Path, default=Path("schemas"), help="the folder (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    stale = drift(options.into)
+    if options.check:
+        for line in stale:
+            print(f"{options.into}/{line}; run `python -m budget_bus.events.publish`", file=sys.stderr)
+        return 1 if stale else 0
+    options.into.mkdir(parents=True, exist_ok=True)
+    for name, text in rendered().items():
+        (options.into / name).write_text(text, encoding="utf-8")
+    for line in stale:
+        print(f"{options.into}/{line}" + ("" if "belongs" in line else ": written"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

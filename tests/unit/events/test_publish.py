@@ -1,0 +1,93 @@
+"""schemas/ says what the models say, and the guard that compares them can see a difference."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import BaseModel, create_model
+
+from budget_bus.events import publish
+from budget_bus.events.topics import INBOUND, TOPICS, dead_letter_topic
+from budget_bus.events.usage import UsageRecorded
+
+SCHEMAS = Path(__file__).parents[3] / "schemas"
+
+
+def test_the_published_schemas_are_those_of_the_models() -> None:
+    assert publish.drift(SCHEMAS) == []
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return shutil.copytree(SCHEMAS, tmp_path / "schemas")
+
+
+def test_a_tampered_schema_is_seen(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = copy / "usage.recorded.v1.json"
+    schema = json.loads(file.read_text())
+    schema["required"].remove("component")
+    file.write_text(json.dumps(schema, indent=2) + "\n")
+    assert publish.main(["--check", "--into", str(copy)]) == 1
+    assert "usage.recorded.v1.json: differs from its model" in capsys.readouterr().err
+
+
+def test_a_changed_model_is_seen(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wider: type[BaseModel] = create_model("UsageRecorded", __base__=UsageRecorded, mood=(str, ...))
+    changed = publish.Published("usage.recorded", 1, wider, "validation", publish.PUBLISHED[0].rules)
+    monkeypatch.setattr(publish, "PUBLISHED", (changed, *publish.PUBLISHED[1:]))
+    assert publish.drift(copy) == ["usage.recorded.v1.json: differs from its model"]
+
+
+def test_a_missing_and_an_orphaned_schema_are_seen(copy: Path) -> None:
+    (copy / "hold.released.v1.json").rename(copy / "hold.forgotten.v1.json")
+    assert publish.drift(copy) == ["hold.forgotten.v1.json: belongs to no event", "hold.released.v1.json: is missing"]
+
+
+def test_publishing_mends_what_the_check_found(copy: Path) -> None:
+    (copy / "hold.released.v1.json").write_text("{}")
+    assert publish.main(["--into", str(copy)]) == 0
+    assert publish.main(["--check", "--into", str(copy)]) == 0
+
+
+def test_every_topic_has_a_schema_and_every_schema_a_topic() -> None:
+    # A dead letter is the raw bytes of what could not be read, so its topic has no schema.
+    wanted = {spec.name for spec in TOPICS} - {dead_letter_topic(topic) for topic in INBOUND}
+    assert {event.topic for event in publish.PUBLISHED} == wanted
+    assert {json.loads(file.read_text())["$id"].split(":")[2] for file in SCHEMAS.glob("*.v*.json")} == wanted
+
+
+@pytest.mark.parametrize("event", publish.PUBLISHED, ids=lambda event: event.file)
+def test_a_schema_is_valid_in_its_dialect(event: publish.Published) -> None:
+    schema = event.schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == publish.DIALECT
+
+
+@pytest.mark.parametrize("event", publish.PUBLISHED, ids=lambda event: event.file)
+def test_a_schema_uses_only_words_that_every_validator_knows(event: publish.Published) -> None:
+    text = json.dumps(event.schema())
+    assert r"\\p{" not in text
+    assert '"ge"' not in text
+    assert '"le"' not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        pytest.param({"component": "a\x07b"}, "does not match", id="a control character in a name"),
+        pytest.param({"input_tokens": 1_000_000_001}, "greater than the maximum", id="more tokens than the bound"),
+        pytest.param({"tags": {"a\x07": "x"}}, "does not match", id="a control character in a tag's name"),
+        pytest.param(
+            {"reported_cost": {"amount": 0.1, "currency": "USD"}}, "not of type 'string'", id="money as a float"
+        ),
+    ],
+)
+def test_a_schema_alone_refuses(change: dict[str, Any], why: str) -> None:
+    event = {"component": "c", "provider": "p", "model": "m", "input_tokens": 1, "output_tokens": 1, **change}
+    with pytest.raises(jsonschema.ValidationError, match=why):
+        jsonschema.validate(event, publish.PUBLISHED[0].schema())
