@@ -8,7 +8,7 @@ at the edges, as plain decimal strings; a float never enters.
 from __future__ import annotations
 
 import re
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation
 from typing import NewType
 
 from budget_bus.errors import FieldError, Rejected
@@ -19,6 +19,10 @@ PicosPerToken = NewType("PicosPerToken", int)
 NANOS_PER_UNIT = 10**9
 PICOS_PER_NANO = 1000
 MAX_NANOS = 2**63 - 1  # what PostgreSQL's BIGINT holds: about 9.2 billion of a currency
+
+_MAX_AMOUNT = Decimal(MAX_NANOS).scaleb(-9)
+# The default context rounds to 28 digits without a word, so that an amount finer than 1e-9 could pass as a whole one.
+_EXACT = Context(prec=40, traps=[Inexact])
 
 _CURRENCY = re.compile(r"[A-Z]{3}")
 
@@ -31,15 +35,20 @@ def parse_amount(text: str | int | Decimal, *, field: str = "amount") -> Nanos:
         Rejected: not a finite decimal, finer than 1e-9, negative, or larger than BIGINT nanos.
     """
     try:
-        nanos = Decimal(text) * NANOS_PER_UNIT
+        amount = Decimal(text)
     except InvalidOperation:
-        raise _bad(field, f"{text!r} is not a decimal amount; write for example 12.50") from None
-    if not nanos.is_finite():
-        raise _bad(field, f"{text!r} is not a finite amount")
-    if nanos < 0:
+        raise _bad(field, f"{_short(text)} is not a decimal amount; write for example 12.50") from None
+    if not amount.is_finite():
+        raise _bad(field, f"{_short(text)} is not a finite amount")
+    if amount < 0:
         raise _bad(field, "must not be negative")
-    if nanos > MAX_NANOS:
-        raise _bad(field, f"must be at most {format_nanos(Nanos(MAX_NANOS))}")
+    # Comparing is exact at any size, so what is multiplied below has at most 10 digits before the point.
+    if amount > _MAX_AMOUNT:
+        raise _bad(field, f"must be at most {_MAX_AMOUNT}")
+    try:
+        nanos = _EXACT.multiply(amount, NANOS_PER_UNIT)
+    except Inexact:
+        raise _bad(field, "has more than 9 decimals") from None
     if nanos != nanos.to_integral_value():
         raise _bad(field, "has more than 9 decimals")
     return Nanos(int(nanos))
@@ -66,6 +75,11 @@ def check_currency(code: str, *, field: str = "currency") -> str:
     if not _CURRENCY.fullmatch(code):
         raise _bad(field, f"{code!r} is not a three-letter ISO 4217 code such as USD")
     return code
+
+
+def _short(text: object) -> str:
+    shown = repr(text)
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def _bad(field: str, message: str) -> Rejected:

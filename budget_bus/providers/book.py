@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -65,12 +65,15 @@ def _providers() -> Mapping[str, Provider]:
     return {provider.id: provider for provider in get_snapshot().providers}
 
 
-def list_entries(provider: str | None) -> Iterator[tuple[str, Entry]]:
-    """All rows, or those of one provider by its canonical name, each with that name."""
-    for provider_id, listed in sorted(_providers().items()):
-        name = canonical_provider(provider_id)
-        if provider in (None, name):
-            yield from ((name, Entry(provider_id, row, own=True)) for row in listed.models)
+def provider_names() -> list[str]:
+    """The canonical names of all providers in the data, in order."""
+    return sorted(map(canonical_provider, _providers()))
+
+
+def list_models(provider: str) -> list[str]:
+    """The names of the data's own rows for a provider given by its canonical name."""
+    listed = _providers().get(price_book_id(provider))
+    return [] if listed is None else [row.id for row in listed.models]
 
 
 def price_of(entry: Entry, at: datetime, service_tier: str) -> Price | None:

@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from budget_bus.errors import ConfigError, Rejected
 from budget_bus.money import PicosPerToken, parse_amount
 from budget_bus.policy.pricing import Price, PriceStatus, Rate
-from budget_bus.providers.book import Entry, find_entry, free_price, list_entries, price_of
+from budget_bus.providers.book import Entry, find_entry, free_price, list_models, price_of, provider_names
 from budget_bus.providers.names import canonical_provider, is_local
 
 BUCKET: Final = timedelta(minutes=15)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_FIRST_BUCKET: Final = -((_EPOCH - datetime.min.replace(tzinfo=UTC)) // BUCKET)
+_FIRST_BUCKET: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // BUCKET
+_LAST_BUCKET: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // BUCKET
 CACHED_PRICES: Final = 16_384
 
 
@@ -28,6 +29,15 @@ class ListedPrice:
     model: str
     service_tier: str
     price: Price
+
+
+class CacheInfo(NamedTuple):
+    """How the book's memory of answers is used; `maxsize` bounds it, whatever names callers send."""
+
+    hits: int
+    misses: int
+    maxsize: int | None
+    currsize: int
 
 
 class PriceBook:
@@ -63,26 +73,24 @@ class PriceBook:
         """As `price`, but an unpriced model gets the operator's fallback, if there is one. For HARD checks only."""
         return self.price(provider, model, at, service_tier) or self.fallback
 
+    def cache_info(self) -> CacheInfo:
+        """Hits, misses and size of the memory of answers."""
+        return CacheInfo(*self._cached.cache_info())
+
     def list_prices(
         self, provider: str | None = None, model: str | None = None, *, at: datetime
     ) -> Iterator[ListedPrice]:
         """
-        All standard prices at *at*, by provider and model; narrowed to one provider, and to what *model* names.
+        All standard prices at *at*, by provider; one provider's, or those of *model* wherever it is sold.
 
-        With both given, the model is looked up as in `price`, so that a dated alias finds its row.
+        A *model* is looked up as in `price`, so that a dated alias finds its row, and is listed as it was given.
         """
-        wanted = None if provider is None else canonical_provider(provider)
-        if wanted is not None and model is not None:
-            price = self.price(wanted, model, at)
-            if price is not None:
-                yield ListedPrice(wanted, model, "standard", price)
-            return
-        for name, entry in list_entries(wanted):
-            if model is not None and entry.model.id.lower() != model.strip().lower():
-                continue
-            listed = price_of(entry, at, "standard")
-            if listed is not None:
-                yield ListedPrice(name, entry.model.id, "standard", listed)
+        wanted = provider_names() if provider is None else [canonical_provider(provider)]
+        for name in wanted:
+            for listed in list_models(name) if model is None else [model]:
+                price = self.price(name, listed, at)
+                if price is not None:
+                    yield ListedPrice(name, listed, "standard", price)
 
 
 def max_output_tokens(provider: str, model: str) -> int | None:
@@ -108,8 +116,9 @@ def _find_price(provider: str, model: str, service_tier: str, bucket: int) -> Pr
     entry = _entry(provider, model)
     if entry is None:
         return None
-    # An instant of year 1 with an eastern offset lies before what datetime can say in UTC.
-    return price_of(entry, _EPOCH + max(bucket, _FIRST_BUCKET) * BUCKET, service_tier)
+    # The first and last hours of the calendar in a far time zone lie outside what datetime can say in UTC.
+    bucket = min(max(bucket, _FIRST_BUCKET), _LAST_BUCKET)
+    return price_of(entry, _EPOCH + bucket * BUCKET, service_tier)
 
 
 def _picos_per_token(per_million: str) -> PicosPerToken:
