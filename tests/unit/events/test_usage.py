@@ -273,5 +273,5 @@ def test_the_order_of_fields_says_nothing(items: list[tuple[str, Any]]) -> None:
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_bytes_that_are_no_event_are_rejected_and_nothing_else(raw: bytes) -> None:
-    with pytest.raises(Rejected, match="not valid JSON|invalid input"):
+    with pytest.raises(Rejected, match=r"not valid JSON|invalid input"):
         decode(UsageRecorded, raw)
