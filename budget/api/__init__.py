@@ -1,0 +1,1 @@
+"""An alias: `python -m budget.api.app` starts the service."""
