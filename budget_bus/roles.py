@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+
+from budget_bus import metrics
+from budget_bus.consumers.checks import Decider, Reply, Rules
+from budget_bus.consumers.estimates import Estimator
+from budget_bus.consumers.loop import ConsumerLoop
+from budget_bus.consumers.usage import Settler
+from budget_bus.errors import ConfigError
+from budget_bus.events.topics import CHECK_REQUESTED, CHECK_RESPONSE, USAGE_RECORDED
+from budget_bus.kafka import connection as kafka_connection
+from budget_bus.logs import configure_logs
+from budget_bus.policy.budget import Policy
+from budget_bus.producers.outbox import relay
+from budget_bus.producers.sender import Sender
+from budget_bus.providers.prices import PriceBook
 from budget_bus.settings import Settings
+from budget_bus.store.catalogue import Catalogue
+from budget_bus.store.pool import open_pool
 
 ROLES = ("gateway", "settler", "decider", "relay")
+SETTLER_GROUP = "budget_bus.settler"
+DECIDER_GROUP = "budget_bus.decider"
+
+log = structlog.get_logger()
 
 
 async def run(role: str, settings: Settings) -> None:
@@ -13,6 +39,123 @@ async def run(role: str, settings: Settings) -> None:
 
     Raises:
         ConfigError: a setting that the role needs is missing.
-        BudgetUnavailable: the database or the broker did not answer within the start-up patience.
+        BudgetUnavailable: the database or the broker does not answer at the start.
     """
-    raise NotImplementedError(role, settings)
+    configure_logs("DEBUG" if settings.debug else settings.log_level)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with AsyncExitStack() as stack:
+        for name in ROLES if role == "all" else (role,):
+            if name == "gateway":
+                from budget_bus.http.server import gateway  # noqa: PLC0415 - the other roles need no web server
+
+                await stack.enter_async_context(gateway(settings))
+            else:
+                await stack.enter_async_context(_OTHERS[name](settings))
+            log.info("started", role=name)
+        if role != "gateway" and settings.metrics_port:
+            _serve_metrics(settings.metrics_port)
+        await stopping.wait()
+
+
+@asynccontextmanager
+async def settler(settings: Settings) -> AsyncIterator[ConsumerLoop]:
+    """usage.recorded -> books."""
+    async with open_pool(settings, size=2) as pool:
+        keeper = Settler(pool, Catalogue(Policy(settings.enforcement_level)), PriceBook())
+        consumer = ConsumerLoop(
+            settings, pool, topic=USAGE_RECORDED, group=SETTLER_GROUP, apply=keeper.apply, max_records=1000
+        )
+        async with _running(consumer):
+            yield consumer
+
+
+@asynccontextmanager
+async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
+    """check.requested -> decisions, holds, check.response."""
+    async with open_pool(settings, size=2) as pool, _sender(settings) as sender:
+        replies = Replies(sender, settings.topic_prefix + CHECK_RESPONSE)
+        judge = Decider(
+            pool=pool,
+            catalogue=Catalogue(Policy(settings.enforcement_level)),
+            estimator=Estimator(
+                prices=PriceBook(settings.fallback_price_per_1m),
+                use_fallback_price=settings.unpriced == "fallback",
+                default_max_output_tokens=settings.default_max_output_tokens,
+            ),
+            rules=Rules(settings.hold_ttl_s, settings.stale_after_s, settings.stale_policy == "deny"),
+            send=replies.send,
+        )
+        consumer = ConsumerLoop(
+            settings, pool, topic=CHECK_REQUESTED, group=DECIDER_GROUP, apply=judge.apply, fetch_max_wait_ms=50
+        )
+        async with _running(consumer):
+            yield consumer
+
+
+@asynccontextmanager
+async def outbox_relay(settings: Settings) -> AsyncIterator[None]:
+    """outbox -> budget.alerts, budget.updates, budget.changes, dead letters."""
+    async with open_pool(settings, size=2) as pool, _sender(settings) as sender:
+        stopping = asyncio.Event()
+        task = asyncio.create_task(relay(pool, sender, topic_prefix=settings.topic_prefix, stopping=stopping))
+        try:
+            yield
+        finally:
+            stopping.set()
+            await task
+
+
+_OTHERS = {"settler": settler, "decider": decider, "relay": outbox_relay}
+
+
+class Replies:
+    """Sends answers without waiting: an answer that is lost is had again by its request_id."""
+
+    def __init__(self, sender: Sender, default_topic: str) -> None:
+        self._sender, self._default_topic = sender, default_topic
+
+    def send(self, reply: Reply) -> None:
+        future = self._sender.send_nowait(
+            reply.topic or self._default_topic,
+            key=reply.key,
+            value=reply.value,
+            headers=reply.headers,
+            partition=reply.partition,
+        )
+        future.add_done_callback(self._report)
+
+    def _report(self, future: asyncio.Future[object]) -> None:
+        if not future.cancelled() and (error := future.exception()):
+            log.warning("an answer could not be sent", reason=str(error))
+
+
+@asynccontextmanager
+async def _sender(settings: Settings) -> AsyncIterator[Sender]:
+    sender = Sender(kafka_connection(settings))
+    await sender.start()
+    try:
+        yield sender
+    finally:
+        await sender.stop()
+
+
+@asynccontextmanager
+async def _running(consumer: ConsumerLoop) -> AsyncIterator[None]:
+    task = asyncio.create_task(consumer.run())
+    try:
+        yield
+    finally:
+        consumer.stop()
+        await task
+
+
+def _serve_metrics(port: int) -> None:
+    from prometheus_client import start_http_server  # noqa: PLC0415 - only a role of its own serves them here
+
+    try:
+        start_http_server(port, addr="127.0.0.1", registry=metrics.REGISTRY)
+    except OSError as error:
+        raise ConfigError(f"BUDGET_METRICS_PORT={port}: {error.strerror}") from None

@@ -76,7 +76,7 @@ async def positions(connection: asyncpg.Connection, topic: str, parts: list[int]
 
 
 async def rewind(connection: asyncpg.Connection, topic: str, claim: Claim, offset: int) -> Claim:
-    """Read the partition again from *offset*: the log has become shorter than what was read. Dedup by id does the rest."""
+    """Read the partition again from *offset*, for its log has become shorter; dedup by id does the rest."""
     await connection.execute(_SQL["rewind"], topic, claim.part, claim.epoch, offset)
     return Claim(claim.part, claim.epoch, offset)
 

@@ -1,0 +1,111 @@
+"""A usage record -> what the ledger needs of it: id, time, stored names, tokens, cost."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+from aiokafka import ConsumerRecord
+
+from budget_bus.errors import FieldError, Rejected
+from budget_bus.events.decode import decode
+from budget_bus.events.fields import MAX_FUTURE_S
+from budget_bus.events.usage import UsageRecorded
+from budget_bus.money import Nanos
+from budget_bus.policy.pricing import Cost, Price, PriceStatus, Tokens, cost_of
+from budget_bus.policy.scope import Call
+from budget_bus.providers.names import canonical_provider, tier_of
+from budget_bus.providers.prices import PriceBook
+from budget_bus.providers.tokens import count_tokens
+
+_DERIVED = UUID("6f0b7a52-3c2d-5f57-9a43-2d1f0a8e7c11")  # the name space of ids that we derive
+_FREE = Cost(Nanos(0), Nanos(0), Nanos(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One usable usage event."""
+
+    record: ConsumerRecord
+    event: UsageRecorded
+    event_id: UUID
+    digest: bytes
+    occurred_at: datetime
+    call: Call
+    tokens: Tokens
+    token_source: str
+    price: Price | None
+    cost: Cost | None
+
+    @property
+    def price_status(self) -> PriceStatus:
+        return self.price.status if self.price else PriceStatus.UNPRICED
+
+
+def read_usage(record: ConsumerRecord, topic: str, prices: PriceBook, *, now: datetime) -> Incoming:
+    """
+    Read one record of usage.recorded.
+
+    Raises:
+        Rejected: it cannot be used; the detail is the dead letter's reason.
+    """
+    event = decode(UsageRecorded, record.value)
+    occurred_at = event.occurred_at or datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    if occurred_at > now + timedelta(seconds=MAX_FUTURE_S):
+        message = f"is more than {MAX_FUTURE_S} s in the future"
+        raise Rejected("invalid input", [FieldError("occurred_at", message)])
+    provider = canonical_provider(event.provider)
+    call = Call(
+        component=event.component,
+        provider=provider,
+        model=event.model,
+        tier=tier_of(provider, event.model),
+        task_type=event.task_type,
+        context_id=event.context_id,
+        user=event.user,
+        tags=tuple(event.tags.items()),
+    )
+    tokens, source = _tokens(event, provider)
+    price = prices.price(provider, event.model, occurred_at, event.service_tier)
+    return Incoming(
+        record=record,
+        event=event,
+        event_id=event.event_id or _derived_id(record, topic),
+        digest=event.digest(),
+        occurred_at=occurred_at,
+        call=call,
+        tokens=tokens,
+        token_source=source,
+        price=price,
+        cost=cost_of(tokens, price) if price else None,
+    )
+
+
+def _derived_id(record: ConsumerRecord, topic: str) -> UUID:
+    # The record's time and bytes are part of it: a topic made anew uses the same offsets for other records.
+    said = f"{topic}/{record.partition}/{record.offset}/{record.timestamp}/".encode() + (record.value or b"")
+    digest = hashlib.blake2b(said, digest_size=16, key=_DERIVED.bytes).digest()
+    return UUID(bytes=digest, version=8)
+
+
+def _tokens(event: UsageRecorded, provider: str) -> tuple[Tokens, str]:
+    source = "estimated" if event.estimated else "provider"
+    counts = {}
+    for side in ("input", "output"):
+        count = getattr(event, f"{side}_tokens")
+        if count is None:
+            counted = count_tokens(provider, event.model, getattr(event, f"{side}_text"))
+            count, source = counted.tokens, "estimated" if "estimated" in (source, counted.source) else "exact"
+        counts[side] = count
+    tokens = Tokens(
+        input=counts["input"],
+        output=counts["output"],
+        cache_read=event.cache_read_input_tokens,
+        cache_creation=event.cache_creation_input_tokens,
+        reasoning_output=event.reasoning_output_tokens,
+        input_audio=event.input_audio_tokens,
+        output_audio=event.output_audio_tokens,
+    )
+    return tokens, source

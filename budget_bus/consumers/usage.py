@@ -1,0 +1,265 @@
+"""usage.recorded -> ledger, rollups, balances, holds, alerts: the settler."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from budget_bus import metrics
+from budget_bus.consumers.dead_letters import DeadLetter, bury
+from budget_bus.consumers.facts import Change, announce
+from budget_bus.consumers.incoming import Incoming, read_usage
+from budget_bus.consumers.loop import Batch
+from budget_bus.errors import Rejected
+from budget_bus.policy.budget import Balance, Budget, Policy, Unit
+from budget_bus.policy.holds import Hold, HoldState, Settling, match_holds
+from budget_bus.policy.windows import Window
+from budget_bus.providers.prices import PriceBook
+from budget_bus.store import balances, fence, holds, ledger
+from budget_bus.store.balances import Delta
+from budget_bus.store.catalogue import Catalogue
+from budget_bus.store.ledger import BUCKET_S, LedgerRow, RollupKey
+
+UNPRICED_CURRENCY = "USD"  # what an unpriced event will be priced in
+
+
+@dataclass(slots=True)
+class Settler:
+    """Keeps the books. One per process; `apply` is all it does."""
+
+    pool: asyncpg.Pool
+    catalogue: Catalogue
+    prices: PriceBook
+
+    async def apply(self, batch: Batch, refused: str | None) -> None:
+        """
+        Write one batch in one transaction: fence, dedup, holds, ledger, rollups, outbox, and last the hot balances.
+
+        What the flow of the log may replay is told apart by event_id: a duplicate is dropped, the same id with
+        another content becomes a dead letter. A crash before the commit leaves nothing, after it everything.
+
+        Raises:
+            Fenced, Retryable, asyncpg errors: nothing was written.
+        """
+        now = datetime.now(UTC)
+        events, dead = self._read(batch, refused, now)
+        async with self.pool.acquire() as connection, connection.transaction():
+            # The log is the durable copy: after a crash of the database it gives us what an asynchronous commit lost.
+            await connection.execute("SET LOCAL synchronous_commit = off")
+            await fence.advance(connection, batch.topic, batch.moves)
+            await self.catalogue.refresh(connection)
+            fresh, conflicts = await _dedup(connection, events)
+            dead += conflicts
+            settled = await _settled_holds(connection, fresh)
+            booking = Booking(self.catalogue, now, batch.topic)
+            for event in fresh:
+                booking.add(event, settled.get(event.event_id))
+            await ledger.insert(connection, booking.rows)
+            await holds.close(
+                connection, {hold.request_id: event_id for event_id, hold in settled.items()}, HoldState.SETTLED
+            )
+            await ledger.add_rollups(connection, booking.rollups)
+            await bury(connection, batch.topic, dead, at=now)
+            await booking.move_balances(connection)
+        _count(batch, fresh, dead, booking)
+
+    def _read(self, batch: Batch, refused: str | None, now: datetime) -> tuple[list[Incoming], list[DeadLetter]]:
+        events: list[Incoming] = []
+        dead: list[DeadLetter] = []
+        for record in batch.records:
+            try:
+                if refused is not None:
+                    raise Rejected(refused)
+                events.append(read_usage(record, batch.topic, self.prices, now=now))
+            except Rejected as error:
+                dead.append(DeadLetter(record, str(error)))
+        return events, dead
+
+
+async def _dedup(connection: asyncpg.Connection, events: Sequence[Incoming]) -> tuple[list[Incoming], list[DeadLetter]]:
+    """The events that are new, and those whose id was used for something else."""
+    if not events:
+        return [], []
+    seen = await ledger.known(connection, [event.event_id for event in events])
+    fresh, conflicts = [], []
+    for event in events:
+        digest = seen.get(event.event_id)
+        if digest is None:
+            seen[event.event_id] = event.digest
+            fresh.append(event)
+        elif digest != event.digest:
+            conflicts.append(DeadLetter(event.record, "conflict", f"event_id {event.event_id} was used before"))
+    return fresh, conflicts
+
+
+async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incoming]) -> dict[UUID, Hold]:
+    """Which hold each event settles; the holds are locked."""
+    settling = [
+        Settling(
+            event.event_id,
+            (event.call.component, event.call.provider, event.call.model),
+            event.occurred_at,
+            event.event.request_id,
+            event.call.context_id,
+        )
+        for event in events
+    ]
+    named = await holds.lock_named(connection, [s.request_id for s in settling if s.request_id])
+    callers = Counter(s.caller for s in settling if s.request_id is None)
+    newest: dict[tuple[str, str, str], datetime] = {}
+    for item in settling:
+        newest[item.caller] = max(item.occurred_at, newest.get(item.caller, item.occurred_at))
+    oldest = await holds.lock_oldest_open(connection, callers, newest)
+    return match_holds(settling, named, oldest)
+
+
+@dataclass(slots=True)
+class Booking:
+    """What a batch adds to the books, gathered before anything hot is locked."""
+
+    catalogue: Catalogue
+    now: datetime
+    topic: str
+    rows: list[LedgerRow] = field(default_factory=list)
+    rollups: dict[RollupKey, list[int]] = field(default_factory=dict)
+    late: int = 0
+    _windows: dict[tuple[Any, Any], tuple[Budget, Window]] = field(default_factory=dict)
+    _spent: dict[tuple[Any, Any], int] = field(default_factory=lambda: defaultdict(int))
+    _released: dict[int, Delta] = field(default_factory=lambda: defaultdict(Delta))
+
+    def add(self, event: Incoming, hold: Hold | None) -> None:
+        """Book one event, which settles *hold*."""
+        # The windows of the decision, so that midnight between check and usage breaks nothing.
+        accounted_at = hold.decided_at if hold else event.occurred_at
+        late, hard = False, False
+        for budget in self.catalogue.matching(event.call):
+            window = self.catalogue.window(budget, accounted_at)
+            late = late or (window.end is not None and window.end <= self.now)
+            hard = hard or (self.catalogue.policy_of(budget) is Policy.HARD_LIMIT and not budget.spec.shadow)
+            key = (budget.budget_id, window.start)
+            self._windows[key] = (budget, window)
+            self._spent[key] += _amount(budget, event)
+        if hold:
+            self._release(hold)
+        self.late += late
+        self.rows.append(_row(event, hold, accounted_at, late=late, unreserved=hard and not hold, topic=self.topic))
+        self._roll_up(event)
+
+    def _release(self, hold: Hold) -> None:
+        for balance_id, amount in zip(hold.balance_ids, hold.amounts, strict=True):
+            if hold.state is HoldState.OPEN:
+                self._released[balance_id].held -= amount
+            else:
+                self._released[balance_id].unconfirmed -= amount
+
+    def _roll_up(self, event: Incoming) -> None:
+        call, seconds = event.call, int(event.occurred_at.timestamp())
+        key = RollupKey(
+            datetime.fromtimestamp(seconds - seconds % BUCKET_S, UTC),
+            call.component,
+            call.provider,
+            call.model,
+            call.tier,
+            call.task_type or "",
+            call.user or "",
+            call.context_id or "",
+            event.price.currency if event.price else UNPRICED_CURRENCY,
+        )
+        sums = self.rollups.setdefault(key, [0] * 6)
+        unpriced = event.cost is None
+        added = (1, event.tokens.input, event.tokens.output, event.cost.total if event.cost else 0, unpriced,
+                 event.tokens.total if unpriced else 0)  # fmt: skip
+        for index, amount in enumerate(added):
+            sums[index] += amount
+
+    async def move_balances(self, connection: asyncpg.Connection) -> None:
+        """Lock and move the balances, the last thing of the transaction, and announce what changed."""
+        ids, born = await balances.ensure(connection, self.catalogue, self._windows)
+        deltas = dict(self._released)
+        for key, spent in self._spent.items():
+            delta = deltas.setdefault(ids[key], Delta())
+            # A balance that was born here has summed this batch's ledger rows already.
+            delta.spent += 0 if ids[key] in born else spent
+        if not deltas:
+            return
+        before = await balances.lock(connection, deltas)
+        await balances.move(connection, deltas)
+        changes: dict[int, Change] = {}
+        for key, (budget, window) in self._windows.items():
+            balance_id = ids[key]
+            was, delta = before[balance_id], deltas[balance_id]
+            spent = was.spent + delta.spent
+            after = Balance(spent, was.held + delta.held, was.unconfirmed + delta.unconfirmed)
+            changes[balance_id] = (budget, window, Balance(spent - self._spent[key], was.held, was.unconfirmed), after)
+        await announce(connection, self.catalogue, changes, now=self.now)
+
+
+def _amount(budget: Budget, event: Incoming) -> int:
+    if budget.spec.unit is Unit.REQUESTS:
+        return 1
+    if budget.spec.unit is Unit.TOKENS:
+        return event.tokens.total
+    if event.cost is None or event.price is None or event.price.currency != budget.spec.currency:
+        return 0
+    return event.cost.total
+
+
+def _row(
+    event: Incoming, hold: Hold | None, accounted_at: datetime, *, late: bool, unreserved: bool, topic: str
+) -> LedgerRow:
+    call, tokens, cost, said = event.call, event.tokens, event.cost, event.event
+    reported = said.reported_cost
+    return LedgerRow(
+        event_id=event.event_id,
+        digest=event.digest,
+        occurred_at=event.occurred_at,
+        accounted_at=accounted_at,
+        component=call.component,
+        provider=call.provider,
+        model=call.model,
+        tier=call.tier,
+        service_tier=said.service_tier,
+        task_type=call.task_type,
+        context_id=call.context_id,
+        user=call.user,
+        operation_id=said.operation_id,
+        tags=said.tags,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        cache_read_input_tokens=tokens.cache_read,
+        cache_creation_input_tokens=tokens.cache_creation,
+        reasoning_output_tokens=tokens.reasoning_output,
+        input_audio_tokens=tokens.input_audio,
+        output_audio_tokens=tokens.output_audio,
+        token_source=event.token_source,
+        cost_nanos=cost.total if cost else None,
+        input_cost_nanos=cost.input if cost else None,
+        output_cost_nanos=cost.output if cost else None,
+        currency=event.price.currency if event.price else UNPRICED_CURRENCY,
+        price_status=event.price_status.value,
+        price_source=event.price.source if event.price else "",
+        reported_cost_nanos=int(reported.amount * 10**9) if reported else None,
+        reported_currency=reported.currency if reported else None,
+        request_id=hold.request_id if hold else None,
+        late=late,
+        unreserved=unreserved,
+        topic=topic,
+        part=event.record.partition,
+        record_offset=event.record.offset,
+    )
+
+
+def _count(batch: Batch, fresh: Sequence[Incoming], dead: Iterable[DeadLetter], booking: Booking) -> None:
+    refused = list(dead)
+    metrics.EVENTS.labels("late").inc(booking.late)
+    metrics.EVENTS.labels("recorded").inc(len(fresh) - booking.late)
+    metrics.EVENTS.labels("duplicate").inc(len(batch.records) - len(fresh) - len(refused))
+    metrics.CONFLICTS.inc(sum(letter.reason == "conflict" for letter in refused))
+    for letter in refused:
+        metrics.DEAD_LETTERS.labels(batch.topic, letter.label).inc()

@@ -1,0 +1,38 @@
+"""Every metric of every role, in one list that says what to do when one moves."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+_BATCH_BUCKETS = (1, 5, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_SECOND_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+
+# Grows: add settlers or deciders (up to the number of partitions), then look at batch seconds.
+LAG = Gauge("budget_bus_consumer_lag_messages", "Records not yet applied", ["topic", "partition"], registry=REGISTRY)
+# Small batches with growing lag: the fetch is the bottleneck; full ones: the database is.
+BATCH_RECORDS = Histogram(
+    "budget_bus_batch_records", "Records per batch", ["topic"], buckets=_BATCH_BUCKETS, registry=REGISTRY
+)
+BATCH_SECONDS = Histogram(
+    "budget_bus_batch_seconds", "Time to apply a batch", ["topic"], buckets=_SECOND_BUCKETS, registry=REGISTRY
+)
+# Steadily above zero: the database or broker is unstable; the reason is in the log.
+RETRIES = Counter("budget_bus_batch_retries_total", "Batches tried again", ["topic"], registry=REGISTRY)
+# Above zero: records were deleted unread; decide with `budget topics accept-loss`.
+HALTED_PARTITIONS = Gauge(
+    "budget_bus_halted_partitions", "Partitions that wait for an operator", ["topic"], registry=REGISTRY
+)
+# Grows: a component publishes what cannot be used; `budget dlq list` says what.
+DEAD_LETTERS = Counter(
+    "budget_bus_dead_letters_total", "Records that could not be used", ["topic", "reason"], registry=REGISTRY
+)
+# Grows: a component uses one id for two events; the second one is in the dead letters.
+CONFLICTS = Counter("budget_bus_conflicts_total", "Same id, different content", registry=REGISTRY)
+EVENTS = Counter("budget_bus_usage_events_total", "Usage events by outcome", ["status"], registry=REGISTRY)
+# A rising share of deny: a budget is used up; GET /api/limits says which.
+DECISIONS = Counter("budget_bus_decisions_total", "Checks by decision", ["action"], registry=REGISTRY)
+# Grows: the relay is down or the broker refuses.
+OUTBOX_WAITING = Gauge("budget_bus_outbox_messages", "Messages to be published", registry=REGISTRY)
+PUBLISHED = Counter("budget_bus_published_total", "Messages published by the relay", ["topic"], registry=REGISTRY)

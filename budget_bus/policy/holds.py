@@ -1,0 +1,83 @@
+"""Which hold an event settles, and what settling does to the balances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from uuid import UUID
+
+# An event without request_id may settle a hold that was decided this much after it: the clocks of two machines differ.
+CLOCK_SKEW = timedelta(seconds=60)
+
+
+class HoldState(StrEnum):
+    """The life of a hold: it is open, then exactly one of the others; unconfirmed may still be settled or voided."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    VOIDED = "voided"
+    EXPIRED = "expired"
+    UNCONFIRMED = "unconfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An amount set aside. `amounts[i]` lies on balance `balance_ids[i]`, in that balance's unit."""
+
+    request_id: UUID
+    state: HoldState
+    decided_at: datetime
+    cost_nanos: int | None
+    tokens: int
+    balance_ids: tuple[int, ...]
+    amounts: tuple[int, ...]
+    context_id: str | None = None
+
+    @property
+    def settleable(self) -> bool:
+        return self.state in (HoldState.OPEN, HoldState.UNCONFIRMED)
+
+
+@dataclass(frozen=True, slots=True)
+class Settling:
+    """What of an event decides which hold it settles."""
+
+    event_id: UUID
+    caller: tuple[str, str, str]  # component, provider, model
+    occurred_at: datetime
+    request_id: UUID | None
+    context_id: str | None
+
+
+def match_holds(
+    events: Iterable[Settling], named: Mapping[UUID, Hold], oldest: Mapping[tuple[str, str, str], Sequence[Hold]]
+) -> dict[UUID, Hold]:
+    """
+    Give each event the hold it settles: the one it names, else the oldest open one of the same component, provider
+    and model (and context, when the event has one).
+
+    Each hold is given once; an event that names a hold which is closed or unknown settles none.
+
+    Returns:
+        event_id -> hold, for the events that settle one.
+    """
+    events = list(events)
+    given: dict[UUID, Hold] = {}
+    taken: set[UUID] = set()
+    for event in events:
+        hold = named.get(event.request_id) if event.request_id else None
+        if hold and hold.settleable and hold.request_id not in taken:
+            given[event.event_id] = hold
+            taken.add(hold.request_id)
+    for event in events:
+        if event.request_id is not None:
+            continue
+        for hold in oldest.get(event.caller, ()):
+            fits_context = event.context_id is None or hold.context_id == event.context_id
+            if hold.request_id not in taken and fits_context and hold.decided_at <= event.occurred_at + CLOCK_SKEW:
+                given[event.event_id] = hold
+                taken.add(hold.request_id)
+                break
+    return given

@@ -1,0 +1,133 @@
+"""Holds and the answers that placed them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from budget_bus.errors import Retryable
+from budget_bus.policy.holds import CLOCK_SKEW, Hold, HoldState
+from budget_bus.store.sql import queries
+
+_SQL = queries("holds")
+
+Caller = tuple[str, str, str]
+
+
+class Decided(NamedTuple):
+    """A decision to remember: its answer is given again, byte for byte, to the same question."""
+
+    request_id: UUID
+    digest: bytes
+    action: str
+    answer: str
+    decided_at: datetime
+
+
+class Placed(NamedTuple):
+    """A hold to place, in the order of its columns."""
+
+    request_id: UUID
+    component: str
+    provider: str
+    model: str
+    context_id: str | None
+    cost_nanos: int | None
+    tokens: int
+    currency: str
+    balance_ids: str  # as PostgreSQL writes an array, see `array_text`
+    amounts: str
+    decided_at: datetime
+    expires_at: datetime
+
+
+async def lock_named(connection: asyncpg.Connection, request_ids: Sequence[UUID]) -> dict[UUID, Hold]:
+    """Lock the holds that events name, whatever their state."""
+    if not request_ids:
+        return {}
+    rows = await connection.fetch(_SQL["lock_named"], sorted(set(request_ids)))
+    return {row["request_id"]: _hold(row) for row in rows}
+
+
+async def lock_oldest_open(
+    connection: asyncpg.Connection, callers: Counter[Caller], newest: Mapping[Caller, datetime]
+) -> dict[Caller, list[Hold]]:
+    """Lock the oldest open holds of each caller, as many as it has events; oldest first."""
+    if not callers:
+        return {}
+    keys = sorted(callers)
+    rows = await connection.fetch(
+        _SQL["lock_oldest_open"],
+        *(list(column) for column in zip(*keys, strict=True)),
+        [callers[key] for key in keys],
+        [newest[key] + CLOCK_SKEW for key in keys],
+    )
+    found: dict[Caller, list[Hold]] = {}
+    for row in rows:
+        found.setdefault((row["component"], row["provider"], row["model"]), []).append(_hold(row, row["context_id"]))
+    return found
+
+
+async def close(
+    connection: asyncpg.Connection,
+    closing: Mapping[UUID, UUID | None],
+    state: HoldState,
+    *,
+    reason: str | None = None,
+) -> None:
+    """Close locked holds; *closing* is request_id -> the event that settled it, or None."""
+    if closing:
+        await connection.execute(_SQL["close"], list(closing), state.value, list(closing.values()), reason)
+
+
+async def known_decisions(connection: asyncpg.Connection, request_ids: Sequence[UUID]) -> dict[UUID, tuple[bytes, str]]:
+    """Digest and answer of the questions that were decided before."""
+    rows = await connection.fetch(_SQL["known_decisions"], request_ids)
+    return {row["request_id"]: (row["digest"], row["answer"]) for row in rows}
+
+
+async def place(
+    connection: asyncpg.Connection, decided: Sequence[Decided], placed: Sequence[Placed], held: Mapping[int, int]
+) -> None:
+    """
+    Write decisions, holds and what they hold, in one statement.
+
+    *held* is balance_id -> amount; those balances are locked.
+
+    Raises:
+        Retryable: another decider answered one of them since; roll back and look again.
+    """
+    arrays: list[Any] = _columns(decided, 5)
+    arrays += _columns(placed, 12)
+    balances = sorted(held)
+    try:
+        await connection.execute(_SQL["place"], *arrays, balances, [held[b] for b in balances])
+    except asyncpg.UniqueViolationError:
+        raise Retryable("a check was answered by another decider at the same moment") from None
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in range(width)]
+
+
+def array_text(values: Iterable[int]) -> str:
+    """A list of numbers as PostgreSQL text: arrays of different lengths do not fit one two-dimensional parameter."""
+    return "{" + ",".join(map(str, values)) + "}"
+
+
+def _hold(row: Any, context_id: str | None = None) -> Hold:
+    return Hold(
+        request_id=row["request_id"],
+        state=HoldState(row["state"]),
+        decided_at=row["decided_at"],
+        cost_nanos=row["cost_nanos"],
+        tokens=row["tokens"],
+        balance_ids=tuple(row["balance_ids"]),
+        amounts=tuple(row["amounts"]),
+        context_id=context_id,
+    )
