@@ -32,6 +32,15 @@ class ApacheJars:
     jars: Path
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Apache Kafka can run here once its jars are fetched."""
+
+    java: Java
+    maven: Path
+    target: Path
+
+
 Broker = Configured | ApacheKafka | TrialBroker
 
 
@@ -46,7 +55,9 @@ async def resolve(
     """
     if configured:
         return Configured(configured)
-    found = await find_apache(environ, say)
+    found = plan(environ)
+    if isinstance(found, Download):
+        found = await _download(found, environ, say)
     if isinstance(found, ApacheJars):
         return open_apache(data_dir, found.jars, found.java)
     if environ.get(REQUIRE, "").strip().lower() not in ("", "0", "false"):
@@ -57,8 +68,8 @@ async def resolve(
     return broker
 
 
-async def find_apache(environ: Mapping[str, str], say: Callable[[str], None]) -> ApacheJars | str:
-    """Java and jars for Apache Kafka, downloaded when need be; or the reason why there are none."""
+def plan(environ: Mapping[str, str]) -> ApacheJars | Download | str:
+    """How Apache Kafka can be had on this machine, or the reason why it cannot. Changes nothing."""
     installed = kafka_jars.installed_jars(environ)
     java = kafka_jars.find_java(environ)
     if java is None:
@@ -70,12 +81,16 @@ async def find_apache(environ: Mapping[str, str], say: Callable[[str], None]) ->
         return ApacheJars(java, present)
     maven = kafka_jars.find_maven(environ)
     if maven is None:
-        return "neither KAFKA_HOME is set nor Maven installed to fetch it"
-    say(f"downloading Apache Kafka {KAFKA_VERSION} (44 MB, once) with Maven to {kafka_jars.cache_dir(environ)}")
+        return "KAFKA_HOME is not set, and Maven is not installed to fetch it"
+    return Download(java, maven, kafka_jars.cache_dir(environ))
+
+
+async def _download(wanted: Download, environ: Mapping[str, str], say: Callable[[str], None]) -> ApacheJars | str:
+    say(f"downloading Apache Kafka {KAFKA_VERSION} (44 MB, once) with Maven to {wanted.target}")
     started = monotonic()
     try:
-        jars = await kafka_jars.download_jars(maven, environ)
+        jars = await kafka_jars.download_jars(wanted.maven, environ)
     except BudgetUnavailable as error:
         return f"the download failed. {error}"
     say(f"downloaded in {monotonic() - started:.1f} s")
-    return ApacheJars(java, jars)
+    return ApacheJars(wanted.java, jars)
