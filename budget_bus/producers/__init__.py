@@ -1,8 +1,28 @@
 """
 Kafka out.
 
-bus.py     BudgetBus, the SDK that components import: record, check, guard, alerts
-sender.py  a supervised idempotent producer (recreated when aiokafka's sequence is out of order)
-topics.py  `budget topics apply`: make the topics and check them
-outbox.py  the relay: what the books want published leaves here, at least once, in order per key
+bus.py      BudgetBus, the SDK that components import: record, check, guard, alerts
+guard.py    a call under a hold: check, then settle or void     fields.py  keyword arguments -> an event
+replies.py  answers to checks, heard on a partition of our own   alerts.py  budget.alerts as a feed
+sender.py   a supervised idempotent producer (recreated when aiokafka's sequence is out of order)
+topics.py   `budget topics apply`: make the topics and check them
+outbox.py   the relay: what the books want published leaves here, at least once, in order per key
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from budget_bus.producers.bus import BudgetBus
+
+__all__ = ["BudgetBus"]
+
+
+def __getattr__(name: str) -> Any:
+    # Lazily, so that `budget topics apply` and the relay do not load the whole SDK, nor it them.
+    if name == "BudgetBus":
+        from budget_bus.producers.bus import BudgetBus  # noqa: PLC0415
+
+        return BudgetBus
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

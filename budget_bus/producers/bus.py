@@ -1,0 +1,344 @@
+"""BudgetBus: what a component uses to record usage, ask before a call, and hear of alerts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID, uuid4
+
+from aiokafka.structs import RecordMetadata
+from pydantic import BaseModel, SecretStr
+
+from budget_bus.errors import BudgetUnavailable, Conflict, Rejected
+from budget_bus.events.checks import CheckRequested, CheckResponse
+from budget_bus.events.decode import decode
+from budget_bus.events.facts import BudgetAlert
+from budget_bus.events.holds import HoldExtended, HoldReleased
+from budget_bus.events.ids import new_id
+from budget_bus.events.topics import (
+    BUDGET_ALERTS,
+    CHECK_REQUESTED,
+    CHECK_RESPONSE,
+    HOLD_EXTENDED,
+    HOLD_RELEASED,
+    USAGE_RECORDED,
+)
+from budget_bus.events.usage import UsageRecorded
+from budget_bus.kafka import connection
+from budget_bus.producers.alerts import alert_feed
+from budget_bus.producers.fields import read_fields
+from budget_bus.producers.guard import Guard
+from budget_bus.producers.replies import (
+    CORRELATION_ID,
+    ERROR,
+    REPLY_PARTITION,
+    REPLY_TOPIC,
+    NoAnswer,
+    Reply,
+    ReplyListener,
+)
+from budget_bus.producers.sender import Sender
+from budget_bus.settings import Settings
+
+RECORD_TIMEOUT_S = 10.0
+CHECK_TIMEOUT_S = 2.0
+
+
+class BudgetBus:
+    """
+    The budget service over Kafka. Use it as `async with BudgetBus("kafka:9092") as bus`; it may be shared by all
+    tasks of one event loop. A component that only records opens no consumer.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        *,
+        topic_prefix: str = "",
+        security_protocol: str = "PLAINTEXT",
+        sasl_mechanism: str = "PLAIN",
+        sasl_username: str | None = None,
+        sasl_password: str | None = None,
+        ssl_cafile: Path | None = None,
+        instance: str | None = None,
+    ) -> None:
+        """*instance* names this asker in the broker's log; it need not be unique."""
+        # model_construct: the arguments alone count here, not the environment of the component.
+        settings = Settings.model_construct(
+            kafka_bootstrap_servers=bootstrap_servers,
+            kafka_security_protocol=security_protocol,  # checked by aiokafka
+            kafka_sasl_mechanism=sasl_mechanism,  # checked by aiokafka
+            kafka_sasl_username=sasl_username,
+            kafka_sasl_password=SecretStr(sasl_password) if sasl_password is not None else None,
+            kafka_ssl_cafile=ssl_cafile,
+            instance=instance,
+        )
+        self._setup(settings, topic_prefix)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """
+        A bus that connects as *settings* say.
+
+        Raises:
+            ConfigError: no bootstrap servers are configured.
+        """
+        bus = cls.__new__(cls)
+        bus._setup(settings, settings.topic_prefix)
+        return bus
+
+    def _setup(self, settings: Settings, topic_prefix: str) -> None:
+        self._connection = connection(settings)
+        self._prefix = topic_prefix
+        self._instance = f"{settings.instance or ''}{uuid4()}"
+        self._sender = Sender(self._connection)
+        self._listener: ReplyListener | None = None
+        self._listening = asyncio.Lock()
+
+    async def start(self) -> None:
+        """
+        Connect; `async with` does it.
+
+        Raises:
+            BudgetUnavailable: no bootstrap server answers.
+        """
+        await self._sender.start()
+
+    async def stop(self) -> None:
+        """Send what is under way, for a few seconds at most; open checks fail with BudgetUnavailable."""
+        if self._listener is not None:
+            await self._listener.stop()
+        await self._sender.stop()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @property
+    def sender(self) -> Sender:
+        """The producer behind this bus."""
+        return self._sender
+
+    @property
+    def listening(self) -> bool:
+        """Whether answers to checks are being heard."""
+        return self._listener is not None and self._listener.positioned
+
+    def topic(self, name: str) -> str:
+        """The full name of one of our topics on this broker."""
+        return self._prefix + name
+
+    async def record(self, **fields: Any) -> UUID:
+        """
+        Announce one model call, with the fields of `usage.recorded` (`UsageRecorded`), and return its `event_id`
+        once Kafka has it on all in-sync replicas.
+
+        Repeating it with the same `event_id` is safe: it is counted once.
+
+        Raises:
+            Rejected: names each wrong field; nothing was sent.
+            BudgetUnavailable: not acknowledged in time; it may have arrived, so repeat it with the same `event_id`.
+        """
+        event_id, event = _identified(read_fields(UsageRecorded, fields))
+        await self.send_usage([event])
+        return event_id
+
+    async def record_many(self, events: Iterable[Mapping[str, Any]]) -> list[UUID]:
+        """
+        Announce many calls at once; the ids are in the order of *events*.
+
+        Raises:
+            Rejected: names the index and field (`3.model`); nothing was sent.
+            BudgetUnavailable: not all were acknowledged; those that were are counted, so give each its `event_id`
+                and repeat all.
+        """
+        found = [_identified(read_fields(UsageRecorded, fields, index)) for index, fields in enumerate(events)]
+        await self.send_usage([event for _, event in found])
+        return [event_id for event_id, _ in found]
+
+    async def send_usage(
+        self, events: Sequence[UsageRecorded], *, timeout_s: float = RECORD_TIMEOUT_S
+    ) -> list[RecordMetadata]:
+        """
+        Send validated events as their makers set them (no default is filled in); where each lies, in their order.
+
+        Raises:
+            BudgetUnavailable: as `record_many`.
+        """
+        sent = [
+            self._sender.send_nowait(
+                self.topic(USAGE_RECORDED),
+                key=event.component.encode(),
+                value=event.model_dump_json(exclude_unset=True).encode(),
+                timeout_s=timeout_s,
+            )
+            for event in events
+        ]
+        # All are awaited before the first error is raised, so that none is sent after the caller has begun anew.
+        outcomes = await asyncio.gather(*sent, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+        return [outcome for outcome in outcomes if not isinstance(outcome, BaseException)]
+
+    async def check(self, *, timeout_s: float = CHECK_TIMEOUT_S, **fields: Any) -> CheckResponse:
+        """
+        Ask whether a call may be made, with the fields of `check.requested` (`CheckRequested`); an allowed one holds
+        its estimate until it is settled, given back or expired.
+
+        A repeated `request_id` gets the first decision again.
+
+        Raises:
+            Rejected: names each wrong field; nothing was sent.
+            Conflict: the `request_id` was used for a different question.
+            BudgetUnavailable: the broker is away or no decision came in time. It carries the `request_id`, and a
+                decision may still have been made: ask again with that id.
+        """
+        fields.setdefault("request_id", new_id())
+        return decode(CheckResponse, await self.ask(read_fields(CheckRequested, fields), timeout_s=timeout_s))
+
+    async def ask(self, question: CheckRequested, *, timeout_s: float = CHECK_TIMEOUT_S) -> bytes:
+        """
+        Send a validated question and return the decision's JSON, byte for byte; raises as `check`.
+
+        The question's deadline is set to *timeout_s* from now: read after it, it is not decided.
+        """
+        request_id = str(question.request_id)
+        listener = await self._hear(request_id)
+        correlation_id = uuid4().hex  # not the request_id: the same question may be asked twice at once
+        now = datetime.now(UTC)
+        question = question.model_copy(update={"requested_at": now, "deadline": now + timedelta(seconds=timeout_s)})
+        answer = listener.expect(correlation_id)
+        try:
+            async with asyncio.timeout(timeout_s):
+                sent = self._send_question(question, correlation_id, listener, timeout_s)
+                sent.add_done_callback(lambda sending: _pass_error(sending, answer))
+                return _read_answer(await answer)
+        except TimeoutError:
+            if not _acknowledged(sent):
+                raise BudgetUnavailable(
+                    f"the broker did not take the question within {timeout_s:g} s", request_id=request_id
+                ) from None
+            raise NoAnswer(f"no decision within {timeout_s:g} s", request_id=request_id) from None
+        except BudgetUnavailable as error:
+            error.request_id = request_id
+            raise
+        finally:
+            listener.forget(correlation_id)
+
+    def guard(self, *, timeout_s: float = CHECK_TIMEOUT_S, **fields: Any) -> Guard:
+        """
+        `async with bus.guard(...) as call`: check, then `await call.settle(...)` or `await call.void()`.
+
+        Left without either, by an exception too, the hold stays until it expires: an unknown outcome is never free.
+        Entering raises BudgetExceeded if the check is denied, else as `check`.
+        """
+        return Guard(self, fields, timeout_s)
+
+    async def release_hold(self, request_id: UUID | str, *, component: str, reason: str | None = None) -> None:
+        """Give a hold back, because its call was never made. Repeating it, or doing so after settling, is harmless."""
+        event = read_fields(HoldReleased, {"request_id": request_id, "component": component, "reason": reason})
+        await self._announce(HOLD_RELEASED, event, component)
+
+    async def extend_hold(self, request_id: UUID | str, *, component: str, expires_at: datetime) -> None:
+        """Keep an open hold until *expires_at* (aware), because its call takes longer."""
+        event = read_fields(HoldExtended, {"request_id": request_id, "component": component, "expires_at": expires_at})
+        await self._announce(HOLD_EXTENDED, event, component)
+
+    async def listen(self) -> None:
+        """
+        Take the position among the answers now instead of at the first check.
+
+        Raises:
+            BudgetUnavailable: the broker does not answer or has no topic for answers.
+        """
+        async with self._listening:
+            if self._listener is None:
+                topic = self.topic(CHECK_RESPONSE)
+                partitions = await self._sender.partitions(topic)
+                listener = ReplyListener(self._connection, topic=topic, partitions=partitions, instance=self._instance)
+                await listener.start()
+                self._listener = listener
+
+    async def alerts(self, *, from_beginning: bool = False) -> AsyncIterator[BudgetAlert]:
+        """
+        Alerts as they are raised, from now on, or with *from_beginning* from the oldest that is kept.
+
+        One alert may come twice, with the same `alert_id`.
+
+        Raises:
+            BudgetUnavailable: the broker does not answer at the start; later the feed waits for it.
+        """
+        topic = self.topic(BUDGET_ALERTS)
+        partitions = await self._sender.partitions(topic)
+        async with aclosing(alert_feed(self._connection, topic, partitions, from_beginning=from_beginning)) as feed:
+            async for alert in feed:
+                yield alert
+
+    async def _hear(self, request_id: str) -> ReplyListener:
+        try:
+            await self.listen()
+        except BudgetUnavailable as error:
+            error.request_id = request_id
+            raise
+        assert self._listener is not None  # noqa: S101  # listen() either sets it or raises
+        return self._listener
+
+    def _send_question(
+        self, question: CheckRequested, correlation_id: str, listener: ReplyListener, timeout_s: float
+    ) -> asyncio.Future[RecordMetadata]:
+        return self._sender.send_nowait(
+            self.topic(CHECK_REQUESTED),
+            key=question.component.encode(),
+            value=question.model_dump_json(exclude_unset=True).encode(),
+            headers=[
+                (CORRELATION_ID, correlation_id.encode()),
+                (REPLY_TOPIC, listener.topic.encode()),
+                (REPLY_PARTITION, str(listener.partition).encode()),
+            ],
+            timeout_s=timeout_s,
+        )
+
+    async def _announce(self, topic: str, event: BaseModel, component: str) -> None:
+        value = event.model_dump_json(exclude_none=True).encode()
+        await self._sender.send(self.topic(topic), key=component.encode(), value=value, timeout_s=RECORD_TIMEOUT_S)
+
+
+def _identified(event: UsageRecorded) -> tuple[UUID, UsageRecorded]:
+    if event.event_id is not None:
+        return event.event_id, event
+    event_id = new_id()
+    return event_id, event.model_copy(update={"event_id": event_id})
+
+
+def _pass_error(sending: asyncio.Future[RecordMetadata], answer: asyncio.Future[Reply]) -> None:
+    # A question that could not be sent gets no answer: the asker need not wait for its time-out.
+    if not sending.cancelled() and (error := sending.exception()) is not None and not answer.done():
+        answer.set_exception(error)
+
+
+def _acknowledged(sending: asyncio.Future[RecordMetadata]) -> bool:
+    return sending.done() and not sending.cancelled() and sending.exception() is None
+
+
+def _read_answer(reply: Reply) -> bytes:
+    """The decision's bytes; an answer with the header `error` is a problem instead."""
+    kind = reply.headers.get(ERROR)
+    if kind is None:
+        return reply.value
+    try:
+        detail = str(json.loads(reply.value)["detail"])
+    except (ValueError, KeyError, TypeError):
+        detail = "the question was refused without a reason"
+    raise Conflict(detail) if kind == b"conflict" else Rejected(detail)
