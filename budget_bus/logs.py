@@ -38,5 +38,7 @@ def configure_logs(level: str) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # aiokafka says at ERROR what its own retries heal, once per attempt.
-    logging.getLogger("aiokafka").setLevel(max(logging.getLevelName(level), logging.WARNING))
+    if level != "DEBUG":
+        logging.getLogger("aiokafka").setLevel(logging.WARNING)
+        # It says at ERROR, once per attempt, what its own next attempt heals.
+        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)

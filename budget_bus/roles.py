@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import structlog
 
@@ -68,7 +69,7 @@ async def settler(settings: Settings) -> AsyncIterator[ConsumerLoop]:
         consumer = ConsumerLoop(
             settings, pool, topic=USAGE_RECORDED, group=SETTLER_GROUP, apply=keeper.apply, max_records=1000
         )
-        async with _running(consumer):
+        async with _running(consumer.run(), consumer.stop):
             yield consumer
 
 
@@ -91,7 +92,7 @@ async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
         consumer = ConsumerLoop(
             settings, pool, topic=CHECK_REQUESTED, group=DECIDER_GROUP, apply=judge.apply, fetch_max_wait_ms=50
         )
-        async with _running(consumer):
+        async with _running(consumer.run(), consumer.stop):
             yield consumer
 
 
@@ -100,12 +101,9 @@ async def outbox_relay(settings: Settings) -> AsyncIterator[None]:
     """outbox -> budget.alerts, budget.updates, budget.changes, dead letters."""
     async with open_pool(settings, size=2) as pool, _sender(settings) as sender:
         stopping = asyncio.Event()
-        task = asyncio.create_task(relay(pool, sender, topic_prefix=settings.topic_prefix, stopping=stopping))
-        try:
+        work = relay(pool, sender, topic_prefix=settings.topic_prefix, stopping=stopping)
+        async with _running(work, stopping.set):
             yield
-        finally:
-            stopping.set()
-            await task
 
 
 _OTHERS = {"settler": settler, "decider": decider, "relay": outbox_relay}
@@ -143,13 +141,14 @@ async def _sender(settings: Settings) -> AsyncIterator[Sender]:
 
 
 @asynccontextmanager
-async def _running(consumer: ConsumerLoop) -> AsyncIterator[None]:
-    task = asyncio.create_task(consumer.run())
-    try:
-        yield
-    finally:
-        consumer.stop()
-        await task
+async def _running(work: Coroutine[Any, Any, None], stop: Callable[[], None]) -> AsyncIterator[None]:
+    """Run *work* beside the body until *stop*. If it dies, so does the body: a role without its loop is no role."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(work)
+        try:
+            yield
+        finally:
+            stop()
 
 
 def _serve_metrics(port: int) -> None:

@@ -87,7 +87,7 @@ def _derived_id(record: ConsumerRecord, topic: str) -> UUID:
     # The record's time and bytes are part of it: a topic made anew uses the same offsets for other records.
     said = f"{topic}/{record.partition}/{record.offset}/{record.timestamp}/".encode() + (record.value or b"")
     digest = hashlib.blake2b(said, digest_size=16, key=_DERIVED.bytes).digest()
-    return UUID(bytes=digest, version=8)
+    return UUID(bytes=digest, version=5)
 
 
 def _tokens(event: UsageRecorded, provider: str) -> tuple[Tokens, str]:

@@ -34,6 +34,7 @@ log = structlog.get_logger()
 _IDLE_WATERMARK_S = 2.0
 _SHOW_OFFSETS_S = 1.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 2.0
+_MAX_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +44,6 @@ class Batch:
     topic: str
     records: Sequence[ConsumerRecord]
     moves: list[Advance]
-
-    def only(self, index: int) -> Batch:
-        """The one record at *index* as a batch of its own."""
-        return self.part(index, index + 1)
 
     def part(self, start: int, stop: int) -> Batch:
         """
@@ -107,6 +104,7 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
         self._shown = self._touched = 0.0
+        self._faults = 0
 
     def stop(self) -> None:
         """Finish the batch under way, then leave the group."""
@@ -231,18 +229,28 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
             self._idle.set()
 
     async def _apply_splitting(self, batch: Batch) -> None:
-        """Apply; what the database itself refuses is halved down to the one record, which becomes a dead letter."""
+        """
+        Apply; a batch that fails for its content is halved down to the one record, which becomes a dead letter.
+
+        A fault of ours looks the same, so after a number of them in a row the process stops rather than drain the
+        topic into its dead letters.
+        """
         try:
             with metrics.BATCH_SECONDS.labels(self._topic).time():
                 await self._apply(batch, None)
             metrics.BATCH_RECORDS.labels(self._topic).observe(len(batch.records))
-        except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
-            if len(batch.records) == 1:
-                await self._apply(batch, f"the database refused it: {error}")
+            self._faults = 0
+        except Exception as error:
+            if retryable(error) or self._faults >= _MAX_FAULTS:
+                raise
+            if len(batch.records) > 1:
+                half = len(batch.records) // 2
+                await self._apply_splitting(batch.part(0, half))
+                await self._apply_splitting(batch.part(half, len(batch.records)))
                 return
-            half = len(batch.records) // 2
-            await self._apply_splitting(batch.part(0, half))
-            await self._apply_splitting(batch.part(half, len(batch.records)))
+            self._faults += 1
+            log.exception("a record cannot be applied", topic=self._topic, offset=batch.records[0].offset)
+            await self._apply(batch, f"it cannot be applied: {type(error).__name__}: {error}")
 
     async def _is_applied(self, batch: Batch, error: Exception) -> bool:
         """After a commit without an answer: did it happen? A lost partition ends this membership instead."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from uuid import UUID
 
 # An event without request_id may settle a hold that was decided this much after it: the clocks of two machines differ.
-CLOCK_SKEW = timedelta(seconds=60)
+CLOCK_SKEW = timedelta(seconds=5)
 
 
 class HoldState(StrEnum):
