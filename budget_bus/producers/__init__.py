@@ -5,6 +5,7 @@ bus.py      BudgetBus, the SDK that components import: record, check, guard, ale
 guard.py    a call under a hold: check, then settle or void     fields.py  keyword arguments -> an event
 replies.py  answers to checks, heard on a partition of our own   alerts.py  budget.alerts as a feed
 sender.py   a supervised idempotent producer (recreated when aiokafka's sequence is out of order)
+closing.py  closes Kafka clients in bounded time, also when the broker is away
 topics.py   `budget topics apply`: make the topics and check them
 outbox.py   the relay: what the books want published leaves here, at least once, in order per key
 """

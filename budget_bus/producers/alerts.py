@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from budget_bus.errors import BudgetUnavailable, Rejected
 from budget_bus.events.decode import decode
 from budget_bus.events.facts import BudgetAlert
+from budget_bus.producers.closing import close_consumer
 
 log = logging.getLogger(__name__)
 
@@ -45,4 +46,4 @@ async def alert_feed(
     except (KafkaError, OSError) as error:
         raise BudgetUnavailable(f"the broker does not answer: {error}") from None
     finally:
-        await consumer.stop()
+        await close_consumer(consumer)

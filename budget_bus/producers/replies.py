@@ -14,6 +14,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 from aiokafka.structs import TopicPartition
 
 from budget_bus.errors import BudgetUnavailable
+from budget_bus.producers.closing import close_consumer
 
 CORRELATION_ID = "correlation_id"
 REPLY_TOPIC = "reply_topic"
@@ -79,12 +80,11 @@ class ReplyListener:
             await consumer.start()
             consumer.assign([TopicPartition(self.topic, self.partition)])
             await self._seek_to_end(consumer)
-        except (KafkaError, OSError) as error:
-            await consumer.stop()
+        except BaseException as error:
+            await close_consumer(consumer)
+            if not isinstance(error, (KafkaError, OSError)):
+                raise
             raise BudgetUnavailable(f"the broker does not answer: {error}") from None
-        except BaseException:
-            await consumer.stop()
-            raise
         self._consumer = consumer
         self._task = asyncio.create_task(self._run(consumer), name=f"replies:{self.topic}/{self.partition}")
 
@@ -94,7 +94,7 @@ class ReplyListener:
             self._task.cancel()
             await asyncio.wait({self._task})
         if self._consumer is not None:
-            await self._consumer.stop()
+            await close_consumer(self._consumer)
         self._fail_all("the listener for answers was stopped")
 
     def expect(self, correlation_id: str) -> asyncio.Future[Reply]:

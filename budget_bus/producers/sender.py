@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,13 +21,13 @@ from aiokafka.errors import (
 from aiokafka.structs import RecordMetadata
 
 from budget_bus.errors import BudgetUnavailable, Rejected
+from budget_bus.producers.closing import close_producer
 
 Headers = Sequence[tuple[str, bytes]]
 
 MAX_BATCH_BYTES = 256 * 1024  # one batch per partition is in flight at a time, so its size bounds the throughput
 MAX_RECORD_BYTES = 5 * 1024 * 1024
 REQUEST_TIMEOUT_MS = 10_000
-CLOSING_PATIENCE_S = 5.0
 
 # After one of these the producer fails every later send of the partition too (aio-libs/aiokafka #1017).
 _STUCK = (
@@ -72,7 +71,8 @@ class Sender:
         if self._replacement is not None:
             await asyncio.wait({self._replacement})
         if producer is not None:
-            await _close(producer)
+            await close_producer(producer)
+        self._abandon()
         if self._background:
             await asyncio.wait(self._background)
 
@@ -188,14 +188,18 @@ class Sender:
     async def _replace(self, stuck: AIOKafkaProducer) -> None:
         fresh = await self._connected()
         if self._producer is not stuck:
-            await _close(fresh)
+            await close_producer(fresh)
             return
         self._producer = fresh
+        self._abandon()
+        self._keep(asyncio.create_task(close_producer(stuck, patience_s=0)))
+
+    def _abandon(self) -> None:
+        # Whoever waits for one of these sends it again, on a fresh producer if there is one.
         unacknowledged, self._unacknowledged = self._unacknowledged, set()
         for future in unacknowledged:
             if not future.done():
-                future.set_exception(ProducerClosed())  # whoever waits for it sends it again, on the fresh one
-        self._keep(asyncio.create_task(_close(stuck, patience_s=0)))
+                future.set_exception(ProducerClosed())
 
     async def _connected(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(
@@ -208,11 +212,12 @@ class Sender:
         )
         try:
             await producer.start()
-        except (KafkaError, OSError) as error:
-            await producer.stop()
-            raise BudgetUnavailable(
-                f"the broker at {self._connection['bootstrap_servers']} does not answer: {error}"
-            ) from None
+        except BaseException as error:
+            await close_producer(producer, patience_s=0)
+            if not isinstance(error, (KafkaError, OSError)):
+                raise
+            servers = self._connection["bootstrap_servers"]
+            raise BudgetUnavailable(f"the broker at {servers} does not answer: {error}") from None
         return producer
 
     def _why_late(self, topic: str, timeout_s: float) -> str:
@@ -229,17 +234,3 @@ class Sender:
 def _read_error(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         log.debug("a send in the background failed: %s", error)
-
-
-async def _close(producer: AIOKafkaProducer, *, patience_s: float = CLOSING_PATIENCE_S) -> None:
-    closing = asyncio.create_task(producer.stop())
-    await asyncio.wait({closing}, timeout=patience_s)
-    if not closing.done():
-        # Idempotent records never expire by themselves: stop() would wait for a broker that is away for ever.
-        producer._message_accumulator.fail_all(ProducerClosed())
-        with contextlib.suppress(Exception):
-            await closing
-        await producer.client.close()
-    elif (error := closing.exception()) is not None:
-        log.warning("closing the producer: %r", error)
-        await producer.client.close()
