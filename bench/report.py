@@ -1,0 +1,93 @@
+"""The results as JSON, one file per run, and all of them as a table."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+_UNITS = {"events_per_second": "events/s", "per_second": "checks/s", "p50_ms": "ms", "p90_ms": "ms", "p99_ms": "ms"}
+
+_INTRODUCTION = """# Benchmarks
+
+Ours beside the floor: the least that a Python program on Kafka and PostgreSQL has to do, on the same machine, in the
+same run, taking turns. The median of the rounds; *spread* is (highest - lowest) / median. Ratio is ours / floor:
+for events/s and checks/s higher is better, for ms lower is.
+
+* **settle**: `usage.recorded` into the books by one settler process. Floor: poll, validate each record, one
+  `INSERT .. ON CONFLICT DO NOTHING` into a plain table per batch of up to 2,000, commit in PostgreSQL and in Kafka.
+  Both commit with `synchronous_commit = off`, because the log is the durable copy.
+* **check**: from the SDK over `check.requested`, one decider process with one budget, and `check.response` back.
+  p50 to p99 one at a time, checks/s with 64 in flight. Floor: a process that polls, makes one durable PostgreSQL
+  commit without content per batch, and sends the question back. Both commit with `synchronous_commit = on`.
+
+PostgreSQL runs with `fsync = on`, Kafka with one node and `acks = all`. Clients, processes, PostgreSQL and Kafka share
+the machine's cores. `python -m bench --help` tells how to measure again.
+"""
+
+
+def summary(rounds: Sequence[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Median and spread of each number over the rounds."""
+    out = {}
+    for name in rounds[0]:
+        values = [numbers[name] for numbers in rounds]
+        middle = statistics.median(values)
+        out[name] = {"median": middle, "spread": (max(values) - min(values)) / middle}
+    return out
+
+
+def compared(floor: Sequence[dict[str, float]], ours: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """One benchmark's rounds, their summaries and the ratio of the medians."""
+    low, high = summary(floor), summary(ours)
+    return {
+        "floor": {"rounds": list(floor), "summary": low},
+        "ours": {"rounds": list(ours), "summary": high},
+        "ratio": {name: high[name]["median"] / low[name]["median"] for name in high},
+    }
+
+
+def lines(benchmark: str, result: dict[str, Any]) -> list[str]:
+    """The rows of one benchmark in the table."""
+    rows = []
+    for name, ratio in result["ratio"].items():
+        floor, ours = result["floor"]["summary"][name], result["ours"]["summary"][name]
+        what = f"{benchmark} {name.removesuffix('_ms')}" if name.endswith("_ms") else benchmark
+        cells = (what, _UNITS[name], _cell(ours), _cell(floor), f"{ratio:.2f}")
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
+
+
+def save(result: dict[str, Any], folder: Path = RESULTS) -> Path:
+    """Write the run beside the others, and the table of all of them anew."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{result['at'][:10]}-{result['commit']}{'-quick' if result['quick'] else ''}.json"
+    file.write_text(json.dumps(result, indent=2) + "\n")
+    runs = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    sections = [_section(run) for run in sorted(runs, key=lambda run: str(run["at"]), reverse=True)]
+    (folder / "README.md").write_text("\n".join([_INTRODUCTION, *sections]))
+    return file
+
+
+def _cell(number: dict[str, float]) -> str:
+    median = number["median"]
+    text = f"{median:,.0f}" if median >= 100 else f"{median:.1f}" if median >= 10 else f"{median:.2f}"
+    return f"{text} ± {number['spread']:.0%}"
+
+
+def _section(run: dict[str, Any]) -> str:
+    machine = run["machine"]
+    tree = f"{run['commit']}{' with changes' if run['dirty'] else ''}"
+    where = (
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, {machine['kernel']}, "
+        f"Python {machine['python']}, PostgreSQL {machine['postgresql']}, {machine['broker']}, "
+        f"load before {machine['load_before']}"
+    )
+    table = ["| what | unit | ours (spread) | floor (spread) | ratio |", "|---|---|--:|--:|--:|"]
+    for name, result in run["benchmarks"].items():
+        table += lines(name, result)
+    said = f"`{run['command']}`, {run['rounds']} rounds. {run['workload']}"
+    return "\n".join([f"## {run['at'][:16]}Z, commit {tree}", "", where, "", said, "", *table, ""])
