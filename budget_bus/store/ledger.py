@@ -57,6 +57,9 @@ class LedgerRow(NamedTuple):
     record_offset: int
 
 
+COLUMNS = [{"user": "user_name"}.get(name, name) for name in LedgerRow._fields]
+
+
 class RollupKey(NamedTuple):
     """The dimensions of a rollup row; absent ones are ''."""
 
@@ -85,9 +88,11 @@ async def insert(connection: asyncpg.Connection, rows: Sequence[LedgerRow]) -> N
     """
     if not rows:
         return
-    status = await connection.execute(_SQL["insert"], *zip(*rows, strict=True))
-    if int(status.rsplit(" ", 1)[1]) != len(rows):
-        raise Retryable("an event was recorded by another consumer at the same moment")
+    try:
+        # COPY takes a third of the time of INSERT from arrays, and the primary key judges it just the same.
+        await connection.copy_records_to_table("ledger", records=rows, columns=COLUMNS)
+    except asyncpg.UniqueViolationError:
+        raise Retryable("an event was recorded by another consumer at the same moment") from None
 
 
 async def add_rollups(connection: asyncpg.Connection, sums: Mapping[RollupKey, Sequence[int]]) -> None:

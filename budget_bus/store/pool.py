@@ -50,7 +50,14 @@ async def open_pool(settings: Settings, *, size: int = 4) -> AsyncIterator[async
 
 
 async def _prepare(connection: asyncpg.Connection) -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+    # COPY needs the binary format, which is a version byte and the text.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        encoder=lambda value: b"\x01" + json.dumps(value).encode(),
+        decoder=lambda raw: json.loads(raw[1:]),
+        format="binary",
+    )
 
 
 async def _leave(_connection: asyncpg.Connection) -> None:
