@@ -13,10 +13,11 @@ import structlog
 from budget_bus import metrics
 from budget_bus.consumers.checks import Decider, Reply, Rules
 from budget_bus.consumers.estimates import Estimator
+from budget_bus.consumers.holds import HoldKeeper, keep_expiring
 from budget_bus.consumers.loop import ConsumerLoop
 from budget_bus.consumers.usage import Settler
 from budget_bus.errors import ConfigError
-from budget_bus.events.topics import CHECK_REQUESTED, CHECK_RESPONSE, USAGE_RECORDED
+from budget_bus.events.topics import CHECK_REQUESTED, CHECK_RESPONSE, HOLD_EXTENDED, HOLD_RELEASED, USAGE_RECORDED
 from budget_bus.kafka import connection as kafka_connection
 from budget_bus.logs import configure_logs
 from budget_bus.policy.budget import Policy
@@ -75,8 +76,8 @@ async def settler(settings: Settings) -> AsyncIterator[ConsumerLoop]:
 
 @asynccontextmanager
 async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
-    """check.requested -> decisions, holds, check.response."""
-    async with open_pool(settings, size=2) as pool, _sender(settings) as sender:
+    """check.requested -> decisions, holds, check.response; and the ways in which holds end without usage."""
+    async with open_pool(settings, size=4) as pool, _sender(settings) as sender:
         replies = Replies(sender, settings.topic_prefix + CHECK_RESPONSE)
         judge = Decider(
             pool=pool,
@@ -92,7 +93,14 @@ async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
         consumer = ConsumerLoop(
             settings, pool, topic=CHECK_REQUESTED, group=DECIDER_GROUP, apply=judge.apply, fetch_max_wait_ms=50
         )
-        async with _running(consumer.run(), consumer.stop):
+        keeper = HoldKeeper(pool, Catalogue(Policy(settings.enforcement_level)))
+        stopping = asyncio.Event()
+        async with AsyncExitStack() as stack:
+            for topic in (HOLD_RELEASED, HOLD_EXTENDED):
+                ending = ConsumerLoop(settings, pool, topic=topic, group=f"{DECIDER_GROUP}.{topic}", apply=keeper.apply)
+                await stack.enter_async_context(_running(ending.run(), ending.stop))
+            await stack.enter_async_context(_running(keep_expiring(keeper, stopping), stopping.set))
+            await stack.enter_async_context(_running(consumer.run(), consumer.stop))
             yield consumer
 
 

@@ -53,13 +53,17 @@ def answer(
     return response.model_copy(update=_denied(binding, now))
 
 
-def expired(asked: CheckRequested, *, tier: str, now: datetime) -> CheckResponse:
-    """The answer to a question that was read after its deadline: nothing is placed and nothing remembered."""
+def undecided(asked: CheckRequested, reason: str, *, tier: str, now: datetime) -> CheckResponse:
+    """
+    The answer to a question that came too late to be decided: nothing is placed and nothing remembered.
+
+    *reason* is `expired` (read after its deadline) or `released` (the asker has given it up already).
+    """
     return CheckResponse(
         request_id=asked.request_id,
         allowed=False,
         action=Action.DENY.value,
-        reason="expired",
+        reason=reason,
         estimated_tokens=0,
         estimated_cost=None,
         currency="USD",

@@ -13,7 +13,7 @@ import asyncpg
 from aiokafka import ConsumerRecord
 
 from budget_bus import metrics
-from budget_bus.consumers.answers import answer, expired
+from budget_bus.consumers.answers import answer, undecided
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.facts import Change, announce
@@ -29,7 +29,7 @@ from budget_bus.policy.windows import Window
 from budget_bus.providers.names import canonical_provider, tier_of
 from budget_bus.store import balances, fence, holds
 from budget_bus.store.catalogue import Catalogue
-from budget_bus.store.holds import Decided, Placed
+from budget_bus.store.holds import Decided, Known, Placed
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ class Session:
     decider: Decider
     now: datetime
     stale: bool
-    known: dict[UUID, tuple[bytes, str]]
+    known: dict[UUID, Known]
     replies: list[Reply] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     _decided: list[Decided] = field(default_factory=list)
@@ -165,18 +165,24 @@ class Session:
         asked = question.asked
         stored = self.known.get(asked.request_id)
         if stored is not None:
-            if stored[0] == question.digest:
-                self.replies.append(question.reply(stored[1].encode()))
+            if stored.released:
+                self._refuse(question, "released")
+            elif stored.digest == question.digest:
+                self.replies.append(question.reply(stored.answer.encode()))
             else:
                 problem = b'{"detail":"request_id was used before for another question; use a new one"}'
                 self.replies.append(question.reply(problem, error="conflict"))
             return
         if self._is_late(question):
-            self.actions.append("expired")
-            late = expired(asked, tier=question.call.tier, now=self.now)
-            self.replies.append(question.reply(late.model_dump_json().encode()))
+            self._refuse(question, "expired")
             return
         self._decide(question, ids, current)
+
+    def _refuse(self, question: Question, reason: str) -> None:
+        """Answer without deciding: nothing is placed and nothing remembered."""
+        self.actions.append(reason)
+        response = undecided(question.asked, reason, tier=question.call.tier, now=self.now)
+        self.replies.append(question.reply(response.model_dump_json().encode()))
 
     def _decide(self, question: Question, ids: dict[tuple[Any, Any], int], current: dict[int, Balance]) -> None:
         asked, catalogue = question.asked, self.decider.catalogue
@@ -205,7 +211,7 @@ class Session:
             self._placed.append(_hold(question, estimate, balance_ids, amounts, until=(self.now, expires_at)))
         text = response.model_dump_json()
         self._decided.append(Decided(asked.request_id, question.digest, verdict.action.value, text, self.now))
-        self.known[asked.request_id] = (question.digest, text)
+        self.known[asked.request_id] = Known(question.digest, text)
         self.actions.append(verdict.action.value)
         self.replies.append(question.reply(text.encode()))
 

@@ -109,3 +109,9 @@ async def move(connection: asyncpg.Connection, deltas: Mapping[int, Delta]) -> N
         [deltas[i].held for i in ids],
         [deltas[i].unconfirmed for i in ids],
     )
+
+
+async def budgets_of(connection: asyncpg.Connection, balance_ids: Iterable[int]) -> dict[int, tuple[Any, Window]]:
+    """balance_id -> budget_id and window, also of budgets that are no longer in force."""
+    rows = await connection.fetch(_SQL["describe"], sorted(set(balance_ids)))
+    return {row["balance_id"]: (row["budget_id"], Window(row["window_start"], row["window_end"])) for row in rows}

@@ -69,6 +69,11 @@ async def advance(connection: asyncpg.Connection, topic: str, moves: list[Advanc
         raise Fenced(f"{topic}: {len(moves) - row['moved']} of {len(moves)} partitions were taken over or re-read")
 
 
+async def share_catalogue(connection: asyncpg.Connection) -> None:
+    """Share the catalogue's lock until the transaction ends, for work that moves no offset."""
+    await connection.execute(_SQL["share_catalogue"], CATALOGUE_LOCK)
+
+
 async def positions(connection: asyncpg.Connection, topic: str, parts: list[int]) -> dict[int, Claim]:
     """What the database says of *parts* now: the way to learn whether an unanswered commit happened."""
     rows = await connection.fetch(_SQL["where_am_i"], topic, parts)

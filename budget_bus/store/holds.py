@@ -85,10 +85,44 @@ async def close(
         await connection.execute(_SQL["close"], list(closing), state.value, list(closing.values()), reason)
 
 
-async def known_decisions(connection: asyncpg.Connection, request_ids: Sequence[UUID]) -> dict[UUID, tuple[bytes, str]]:
-    """Digest and answer of the questions that were decided before."""
+async def release_early(connection: asyncpg.Connection, request_ids: Sequence[UUID], *, at: datetime) -> None:
+    """Take the ids of requests that are released but not decided, so that their checks will place nothing."""
+    if request_ids:
+        await connection.execute(_SQL["release_early"], sorted(request_ids), at)
+
+
+async def extend(connection: asyncpg.Connection, until: Mapping[UUID, datetime]) -> None:
+    """Let locked holds end later; never earlier."""
+    if until:
+        await connection.execute(_SQL["extend"], list(until), list(until.values()))
+
+
+async def lock_expired(connection: asyncpg.Connection, watermark: datetime, *, limit: int) -> dict[UUID, Hold]:
+    """Lock open holds that ended before *watermark*, leaving out those that are being settled."""
+    rows = await connection.fetch(_SQL["lock_expired"], watermark, limit)
+    return {row["request_id"]: _hold(row) for row in rows}
+
+
+async def leave_unconfirmed(connection: asyncpg.Connection, charged: Mapping[UUID, Mapping[int, int]]) -> None:
+    """Mark locked holds as unconfirmed; *charged* is request_id -> balance_id -> amount, of hard budgets alone."""
+    if charged:
+        ids = [array_text(amounts) for amounts in charged.values()]
+        amounts = [array_text(amounts.values()) for amounts in charged.values()]
+        await connection.execute(_SQL["leave_unconfirmed"], list(charged), ids, amounts)
+
+
+class Known(NamedTuple):
+    """What was decided before for a request_id; *released* before it was decided, there is no answer."""
+
+    digest: bytes
+    answer: str
+    released: bool = False
+
+
+async def known_decisions(connection: asyncpg.Connection, request_ids: Sequence[UUID]) -> dict[UUID, Known]:
+    """The questions that were decided before."""
     rows = await connection.fetch(_SQL["known_decisions"], request_ids)
-    return {row["request_id"]: (row["digest"], row["answer"]) for row in rows}
+    return {row["request_id"]: Known(row["digest"], row["answer"], row["action"] == "released") for row in rows}
 
 
 async def place(

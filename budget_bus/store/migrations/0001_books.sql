@@ -120,11 +120,12 @@ CREATE TABLE rollup (
     PRIMARY KEY (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency)
 ) WITH (fillfactor = 70);
 
--- The answer to each check, for ever the same for its request_id.
+-- The answer to each check, for ever the same for its request_id. A release that comes before its check takes the id:
+-- whoever asked has given up, so the check must place nothing.
 CREATE TABLE decision (
     request_id uuid        PRIMARY KEY,
     digest     bytea       NOT NULL,
-    action     text        NOT NULL CHECK (action IN ('allow', 'warn', 'degrade', 'deny')),
+    action     text        NOT NULL CHECK (action IN ('allow', 'warn', 'degrade', 'deny', 'released')),
     answer     text        NOT NULL,  -- the check.response JSON, byte for byte
     decided_at timestamptz NOT NULL
 );

@@ -37,6 +37,10 @@ UPDATE bus_offset SET next_offset = $4 WHERE topic = $1 AND part = $2 AND owner_
 -- $1 topic
 SELECT min(watermark_at) FROM bus_offset WHERE topic = $1;
 
+-- name: share_catalogue
+-- $1 catalogue lock
+SELECT pg_advisory_xact_lock_shared($1);
+
 -- name: lock_catalogue
 -- Every batch in flight ends first, none begins until this transaction ends.  $1 catalogue lock
 SELECT pg_advisory_xact_lock($1);

@@ -25,7 +25,34 @@ WHERE h.request_id = u.request_id;
 
 -- name: known_decisions
 -- $1 request_ids
-SELECT request_id, digest, answer FROM decision WHERE request_id = ANY ($1);
+SELECT request_id, digest, action, answer FROM decision WHERE request_id = ANY ($1);
+
+-- name: release_early
+-- Waits for a decision of the same id that is under way: afterwards one of the two knows of the other.
+-- $1 request_ids, $2 at
+INSERT INTO decision (request_id, digest, action, answer, decided_at)
+SELECT id, '', 'released', '', $2 FROM unnest($1::uuid[]) AS id
+ON CONFLICT (request_id) DO NOTHING;
+
+-- name: extend
+-- $1 request_ids (locked), $2 expires_at
+UPDATE hold h SET expires_at = greatest(h.expires_at, u.expires_at)
+FROM unnest($1::uuid[], $2::timestamptz[]) AS u (request_id, expires_at)
+WHERE h.request_id = u.request_id;
+
+-- name: lock_expired
+-- Holds that ended before everything up to $1 was in the books: their usage can no longer be in the log unread.
+-- Those that a settler has locked are being settled.  $1 watermark, $2 how many
+SELECT request_id, state, component, decided_at, cost_nanos, tokens, balance_ids, amounts
+FROM hold WHERE state = 'open' AND expires_at < $1 ORDER BY expires_at, request_id LIMIT $2 FOR UPDATE SKIP LOCKED;
+
+-- name: leave_unconfirmed
+-- An expired hold stays charged on its hard budgets; what remains of it is what they are charged with.
+-- $1 request_ids (locked), $2 balance_ids and $3 amounts as text arrays
+UPDATE hold h SET state = 'unconfirmed', closed_at = clock_timestamp(), balance_ids = u.balance_ids::bigint[],
+                  amounts = u.amounts::bigint[]
+FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (request_id, balance_ids, amounts)
+WHERE h.request_id = u.request_id;
 
 -- name: place
 -- Decisions, holds and balances in one statement: all of a batch or nothing of it.

@@ -1,0 +1,173 @@
+"""hold.released, hold.extended, and the expiry of holds: the ways a hold ends without usage."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from budget_bus import metrics
+from budget_bus.consumers.dead_letters import DeadLetter, bury
+from budget_bus.consumers.facts import Change, announce
+from budget_bus.consumers.loop import Batch
+from budget_bus.errors import Rejected
+from budget_bus.events.decode import decode
+from budget_bus.events.holds import HoldExtended, HoldReleased
+from budget_bus.events.topics import HOLD_EXTENDED, USAGE_RECORDED
+from budget_bus.policy.budget import Balance, Policy
+from budget_bus.policy.holds import Hold, HoldState
+from budget_bus.store import balances, fence, holds
+from budget_bus.store.balances import Delta
+from budget_bus.store.catalogue import Catalogue
+from budget_bus.store.pool import retryable
+
+log = structlog.get_logger()
+
+_EXPIRED_AT_ONCE = 500
+_EXPIRY_PERIOD_S = 1.0
+
+
+@dataclass(slots=True)
+class HoldKeeper:
+    """Ends holds. `apply` serves both topics; `expire_once` needs no topic."""
+
+    pool: asyncpg.Pool
+    catalogue: Catalogue
+
+    async def apply(self, batch: Batch, refused: str | None) -> None:
+        """
+        Release or extend the holds that a batch names, in one transaction.
+
+        A hold that is closed already stays as it is. A release that comes before its check is remembered, so that
+        the check places nothing.
+
+        Raises:
+            Fenced, Retryable, asyncpg errors: nothing was written.
+        """
+        now = datetime.now(UTC)
+        extends = batch.topic == HOLD_EXTENDED
+        released: dict[UUID, HoldReleased] = {}
+        extended: dict[UUID, datetime] = {}
+        dead: list[DeadLetter] = []
+        for record in batch.records:
+            try:
+                if refused is not None:
+                    raise Rejected(refused)
+                if extends:
+                    wish = decode(HoldExtended, record.value)
+                    extended[wish.request_id] = max(wish.expires_at, extended.get(wish.request_id, wish.expires_at))
+                else:
+                    release = decode(HoldReleased, record.value)
+                    released[release.request_id] = release
+            except Rejected as error:
+                dead.append(DeadLetter(record, str(error)))
+        async with self.pool.acquire() as connection, connection.transaction():
+            await fence.advance(connection, batch.topic, batch.moves)
+            await self.catalogue.refresh(connection)
+            await holds.release_early(connection, list(released), at=now)
+            found = await holds.lock_named(connection, [*released, *extended])
+            still_open = {i: until for i, until in extended.items() if i in found and found[i].state is HoldState.OPEN}
+            await holds.extend(connection, still_open)
+            voided = [found[i] for i in released if i in found and found[i].settleable]
+            await holds.close(connection, {hold.request_id: None for hold in voided}, HoldState.VOIDED)
+            await bury(connection, batch.topic, dead, at=now)
+            await self._move(connection, voided, {}, now)
+        for letter in dead:
+            metrics.DEAD_LETTERS.labels(batch.topic, letter.label).inc()
+
+    async def expire_once(self) -> int:
+        """
+        Expire holds whose end lies before the usage consumers' watermark; returns how many there were.
+
+        On hard budgets the amount stays charged as unconfirmed: nobody knows whether the call was made. Elsewhere it
+        is released.
+        """
+        now = datetime.now(UTC)
+        async with self.pool.acquire() as connection, connection.transaction():
+            await fence.share_catalogue(connection)
+            await self.catalogue.refresh(connection)
+            watermark = await fence.oldest_watermark(connection, USAGE_RECORDED)
+            if watermark is None:
+                return 0
+            expired = await holds.lock_expired(connection, watermark, limit=_EXPIRED_AT_ONCE)
+            if not expired:
+                return 0
+            charged = await self._charged(connection, expired.values())
+            await holds.leave_unconfirmed(connection, charged)
+            released = {request_id: None for request_id in expired if request_id not in charged}
+            await holds.close(connection, released, HoldState.EXPIRED)
+            await self._move(connection, list(expired.values()), charged, now)
+        metrics.EXPIRED_HOLDS.labels("unconfirmed").inc(len(charged))
+        metrics.EXPIRED_HOLDS.labels("released").inc(len(released))
+        return len(expired)
+
+    async def _charged(self, connection: asyncpg.Connection, expired: Iterable[Hold]) -> dict[UUID, dict[int, int]]:
+        """request_id -> the amounts that hard budgets go on being charged with."""
+        expired = list(expired)
+        places = await balances.budgets_of(connection, [i for hold in expired for i in hold.balance_ids])
+        hard = {
+            budget.budget_id
+            for budget in self.catalogue.budgets
+            if self.catalogue.policy_of(budget) is Policy.HARD_LIMIT and not budget.spec.shadow
+        }
+        charged = {}
+        for hold in expired:
+            amounts = dict(zip(hold.balance_ids, hold.amounts, strict=True))
+            kept = {i: amount for i, amount in amounts.items() if i in places and places[i][0] in hard and amount}
+            if kept:
+                charged[hold.request_id] = kept
+        return charged
+
+    async def _move(
+        self,
+        connection: asyncpg.Connection,
+        ended: Iterable[Hold],
+        charged: Mapping[UUID, Mapping[int, int]],
+        now: datetime,
+    ) -> None:
+        """Take the holds off their balances, the last thing of the transaction, and announce what changed."""
+        deltas: dict[int, Delta] = defaultdict(Delta)
+        for hold in ended:
+            for balance_id, amount in zip(hold.balance_ids, hold.amounts, strict=True):
+                if hold.state is HoldState.UNCONFIRMED:
+                    deltas[balance_id].unconfirmed -= amount
+                else:
+                    deltas[balance_id].held -= amount
+            for balance_id, amount in charged.get(hold.request_id, {}).items():
+                deltas[balance_id].unconfirmed += amount
+        if not deltas:
+            return
+        places = await balances.budgets_of(connection, deltas)
+        before = await balances.lock(connection, deltas)
+        await balances.move(connection, deltas)
+        budgets = {budget.budget_id: budget for budget in self.catalogue.budgets}
+        changes: dict[int, Change] = {}
+        for balance_id, was in before.items():
+            budget_id, window = places[balance_id]
+            if budget_id in budgets:
+                delta = deltas[balance_id]
+                after = Balance(was.spent, was.held + delta.held, was.unconfirmed + delta.unconfirmed)
+                changes[balance_id] = (budgets[budget_id], window, was, after)
+        await announce(connection, self.catalogue, changes, now=now)
+
+
+async def keep_expiring(keeper: HoldKeeper, stopping: asyncio.Event) -> None:
+    """Expire holds once a second until *stopping*; several processes may do so at once."""
+    while not stopping.is_set():
+        try:
+            busy = await keeper.expire_once() == _EXPIRED_AT_ONCE
+        except Exception as error:
+            if not retryable(error):
+                raise
+            log.warning("expiry is tried again", reason=f"{type(error).__name__}: {error}")
+            busy = False
+        if not busy:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), _EXPIRY_PERIOD_S)

@@ -1,0 +1,167 @@
+"""The ways a hold ends without usage: each hold ends once, in exactly one way, and the books say so."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import asyncpg
+import pytest
+
+from budget_bus.consumers.holds import HoldKeeper
+from budget_bus.events.topics import HOLD_EXTENDED, HOLD_RELEASED, USAGE_RECORDED
+from budget_bus.policy.budget import Policy
+from budget_bus.store import fence
+from budget_bus.store.catalogue import Catalogue
+from tests.integration.books import BOUND, COST, USD, Books, check, usage
+
+LONG_AGO = "now() - interval '1 hour'"
+
+
+@pytest.fixture
+def books(pool: asyncpg.Pool) -> Books:
+    return Books(pool)
+
+
+@pytest.fixture
+def keeper(pool: asyncpg.Pool) -> HoldKeeper:
+    return HoldKeeper(pool, Catalogue(Policy.WARN))
+
+
+async def _tell(books: Books, keeper: HoldKeeper, topic: str, *values: dict[str, Any]) -> None:
+    batch = await books.batch(topic, values)
+    await keeper.apply(batch, None)
+    books.applied(batch)
+
+
+def _released(asked: dict[str, Any]) -> dict[str, Any]:
+    return {"request_id": asked["request_id"], "component": "rhetor", "reason": "never sent"}
+
+
+async def _states(books: Books) -> list[str]:
+    return [row["state"] for row in await books.pool.fetch("SELECT state FROM hold ORDER BY decided_at")]
+
+
+async def _let_it_expire(books: Books) -> None:
+    await books.pool.execute(f"UPDATE hold SET expires_at = {LONG_AGO}")
+
+
+async def test_a_release_gives_the_money_back_once(books: Books, keeper: HoldKeeper) -> None:
+    budget = await books.limit(10 * USD)
+    asked = check()
+    await books.ask(asked)
+    await _tell(books, keeper, HOLD_RELEASED, _released(asked), _released(asked))
+    await _tell(books, keeper, HOLD_RELEASED, _released(asked))
+    assert await books.balance(budget) == (0, 0, 0)
+    assert await _states(books) == ["voided"]
+
+
+async def test_a_release_after_the_usage_changes_nothing(books: Books, keeper: HoldKeeper) -> None:
+    budget = await books.limit(10 * USD)
+    asked = check()
+    await books.ask(asked)
+    await books.settle(usage(request_id=asked["request_id"]))
+    await _tell(books, keeper, HOLD_RELEASED, _released(asked))
+    assert await books.balance(budget) == (COST, 0, 0)
+    assert await _states(books) == ["settled"]
+
+
+async def test_a_release_before_its_check_lets_the_check_place_nothing(books: Books, keeper: HoldKeeper) -> None:
+    budget = await books.limit(10 * USD)
+    asked = check()
+    await _tell(books, keeper, HOLD_RELEASED, _released(asked))
+    (answer,) = await books.ask(asked)
+    assert (answer["allowed"], answer["reason"]) == (False, "released")
+    assert await books.balance(budget) == (0, 0, 0)
+
+
+async def test_an_extended_hold_ends_later_and_never_earlier(books: Books, keeper: HoldKeeper) -> None:
+    asked = check(hold_ttl_s=60)
+    await books.ask(asked)
+    for hours in (2, 1):
+        until = datetime.now(UTC) + timedelta(hours=hours)
+        wish = {"request_id": asked["request_id"], "component": "rhetor", "expires_at": until.isoformat()}
+        await _tell(books, keeper, HOLD_EXTENDED, wish)
+    left = await books.pool.fetchval("SELECT expires_at - now() FROM hold")
+    assert timedelta(minutes=119) < left <= timedelta(hours=2)
+
+
+async def test_an_unknown_or_broken_wish_stops_nobody(books: Books, keeper: HoldKeeper) -> None:
+    asked = check()
+    await books.limit(10 * USD)
+    await books.ask(asked)
+    unknown = {"request_id": str(uuid.uuid4()), "component": "rhetor"}
+    await _tell(books, keeper, HOLD_RELEASED, unknown, {"component": "rhetor"}, _released(asked))
+    assert await _states(books) == ["voided"]
+    assert await books.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'hold.released.dlq'") == 1
+
+
+async def test_an_expired_hold_of_a_hard_budget_stays_charged_as_unconfirmed(books: Books, keeper: HoldKeeper) -> None:
+    hard = await books.limit(10 * USD)
+    soft = await books.limit(10 * USD, policy=Policy.WARN, scope={"component": "rhetor"})
+    await books.ask(check())
+    await _let_it_expire(books)
+    assert await keeper.expire_once() == 1
+    assert await keeper.expire_once() == 0
+    assert await books.balance(hard) == (0, 0, BOUND)
+    assert await books.balance(soft) == (0, 0, 0)
+    assert await _states(books) == ["unconfirmed"]
+
+
+async def test_late_usage_settles_an_unconfirmed_hold(books: Books, keeper: HoldKeeper) -> None:
+    hard = await books.limit(10 * USD)
+    asked = check()
+    await books.ask(asked)
+    await _let_it_expire(books)
+    await keeper.expire_once()
+    await books.settle(usage(request_id=asked["request_id"]))
+    assert await books.balance(hard) == (COST, 0, 0)
+    assert await _states(books) == ["settled"]
+
+
+async def test_an_operators_release_resolves_an_unconfirmed_hold(books: Books, keeper: HoldKeeper) -> None:
+    hard = await books.limit(10 * USD)
+    asked = check()
+    await books.ask(asked)
+    await _let_it_expire(books)
+    await keeper.expire_once()
+    await _tell(books, keeper, HOLD_RELEASED, _released(asked))
+    assert await books.balance(hard) == (0, 0, 0)
+    assert await _states(books) == ["voided"]
+
+
+async def test_a_hold_without_hard_budgets_just_ends(books: Books, keeper: HoldKeeper) -> None:
+    budget = await books.limit(10 * USD, policy=Policy.WARN)
+    await books.ask(check())
+    await _let_it_expire(books)
+    await keeper.expire_once()
+    assert await books.balance(budget) == (0, 0, 0)
+    assert await _states(books) == ["expired"]
+
+
+async def test_a_hold_does_not_expire_while_its_usage_may_still_be_unread(books: Books, keeper: HoldKeeper) -> None:
+    """The settler is an hour behind: the usage of a hold that ended half an hour ago may be waiting in the log."""
+    await books.limit(10 * USD)
+    await books.ask(check())
+    await books.pool.execute("UPDATE hold SET expires_at = now() - interval '30 minutes'")
+    await books.pool.execute(f"UPDATE bus_offset SET watermark_at = {LONG_AGO} WHERE topic = $1", USAGE_RECORDED)
+    assert await keeper.expire_once() == 0
+    assert await _states(books) == ["open"]
+
+
+async def test_without_the_watermark_it_would_expire(
+    books: Books, keeper: HoldKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The guard has a guard: trust the clock instead of the watermark, and the test above is red."""
+    await books.limit(10 * USD)
+    await books.ask(check())
+    await books.pool.execute("UPDATE hold SET expires_at = now() - interval '30 minutes'")
+    await books.pool.execute(f"UPDATE bus_offset SET watermark_at = {LONG_AGO} WHERE topic = $1", USAGE_RECORDED)
+
+    async def clock(*_: Any) -> datetime:
+        return datetime.now(UTC)
+
+    monkeypatch.setattr(fence, "oldest_watermark", clock)
+    assert await keeper.expire_once() == 1
+    assert await _states(books) == ["unconfirmed"]
