@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,7 +15,8 @@ from bench import checks, machine, report, settle
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
-Measure = Callable[[], Awaitable[dict[str, float]]]
+# One round: the numbers of the floor, then ours.
+Measure = Callable[[Stack, argparse.Namespace], AsyncIterator[dict[str, float]]]
 
 
 def read_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -38,12 +40,11 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     tell("starting PostgreSQL and Apache Kafka")
     async with running_stack() as stack:
         about = {"at": datetime.now(UTC).isoformat(), **machine.commit(), "machine": machine.machine(stack)}
-        await stack.make_topics(checks.FLOOR_TOPICS)
-        benchmarks = {}
-        if options.only != "check":
-            benchmarks["settle"] = await _settle(stack, options)
-        if options.only != "settle":
-            benchmarks["check"] = await _check(stack, options)
+        benchmarks = {
+            name: await _in_turns(name, measure, stack, options)
+            for name, measure in (("settle", _settle), ("check", _check))
+            if options.only in (None, name)
+        }
     return {
         **about,
         "command": shlex.join(["python", "-m", "bench", *sys.argv[1:]]),
@@ -55,33 +56,30 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-async def _settle(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
+async def _settle(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     size = await settle.fill(stack, options.events)
     tell(f"settle: {options.events:,} events of {size // options.events} bytes on the topic")
-
-    async def floor() -> dict[str, float]:
-        return {"events_per_second": await settle.floor(stack, options.events)}
-
-    async def ours() -> dict[str, float]:
-        return {"events_per_second": await settle.ours(stack, options.events)}
-
-    return await _in_turns("settle", floor, ours, options.rounds)
+    for measure in (settle.floor, settle.ours):
+        yield {"events_per_second": await measure(stack, options.events)}
 
 
-async def _check(stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
+async def _check(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     size = checks.Size(alone=options.checks, together=4 * options.checks)
-    return await _in_turns("check", lambda: checks.floor(stack, size), lambda: checks.ours(stack, size), options.rounds)
+    for measure in (checks.floor, checks.ours):
+        yield await measure(stack, size)
 
 
-async def _in_turns(name: str, floor: Measure, ours: Measure, rounds: int) -> dict[str, Any]:
-    low: list[dict[str, float]] = []
-    high: list[dict[str, float]] = []
-    for number in range(1, rounds + 1):
-        for label, measure, into in (("floor", floor, low), ("ours", ours, high)):
-            into.append(await measure())
-            numbers = ", ".join(f"{key} {value:,.2f}" for key, value in into[-1].items())
-            tell(f"{name} {number}/{rounds} {label}: {numbers}")
-    return report.compared(low, high)
+async def _in_turns(name: str, measure: Measure, stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
+    floor: list[dict[str, float]] = []
+    ours: list[dict[str, float]] = []
+    for number in range(1, options.rounds + 1):
+        sides = iter((("floor", floor), ("ours", ours)))
+        async for numbers in measure(await stack.new_topics(checks.FLOOR_TOPICS), options):
+            label, side = next(sides)
+            side.append(numbers)
+            said = ", ".join(f"{key} {value:,.2f}" for key, value in numbers.items())
+            tell(f"{name} {number}/{options.rounds} {label}: {said}")
+    return report.compared(floor, ours)
 
 
 def tell(line: str) -> None:
@@ -91,6 +89,8 @@ def tell(line: str) -> None:
 def main() -> int:
     """Exit status 0, or 1 when something could not be measured."""
     options = read_options(sys.argv[1:])
+    # It tells at length that a new topic's leader is not known yet; what fails for good is raised.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         result = asyncio.run(run(options))
     except BudgetError as error:

@@ -24,7 +24,7 @@ _READ = "SELECT COALESCE(sum(next_offset), 0)::bigint FROM bus_offset WHERE topi
 
 
 async def fill(stack: Stack, events: int) -> int:
-    """Put the events on the topic that all rounds read; returns their size in bytes."""
+    """Put the events on the topic that floor and ours read; returns their size in bytes."""
     return await produce(stack.bootstrap_servers, stack.prefix + USAGE_RECORDED, events)
 
 

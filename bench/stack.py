@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A running database server and broker. Topics carry *prefix*; every round gets a database of its own."""
+    """A running database server and broker. Every round gets a database and topics (with *prefix*) of its own."""
 
     postgres: Postgres
     bootstrap_servers: str
@@ -52,17 +52,20 @@ class Stack:
             await migrate(self.postgres.url_of(name))
         return self.postgres.url_of(name)
 
-    async def make_topics(self, floor: Mapping[str, int]) -> None:
-        """Our topics, and those of the floors: name -> partitions."""
-        await apply_topics(self.settings(self.postgres.url))
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap_servers)
+    async def new_topics(self, floor: Mapping[str, int]) -> Stack:
+        """This stack with topics that nobody has read: ours, and those of the floors by name and partitions."""
+        fresh = replace(self, prefix=f"bench-{secrets.token_hex(3)}.")
+        await apply_topics(fresh.settings(fresh.postgres.url))
+        admin = AIOKafkaAdminClient(bootstrap_servers=fresh.bootstrap_servers)
         await admin.start()
         try:
-            await admin.create_topics([NewTopic(self.prefix + name, parts, 1) for name, parts in floor.items()])
-            while not all(_is_led(topic) for topic in await admin.describe_topics()):
-                await asyncio.sleep(0.05)
+            await admin.create_topics([NewTopic(fresh.prefix + name, parts, 1) for name, parts in floor.items()])
+            async with asyncio.timeout(30):
+                while not all(_is_led(topic) for topic in await admin.describe_topics()):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.05)
         finally:
             await admin.close()
+        return fresh
 
     def settings(self, database_url: str) -> Settings:
         return load_settings(self._settings(database_url, "bench"), env_file=Path(os.devnull))
@@ -122,7 +125,7 @@ async def running_stack() -> AsyncIterator[Stack]:
             child = await start(part, directory / f"{part.name}.log")
             stack.push_async_callback(child.stop, 10)
         named = f"Apache Kafka {KAFKA_VERSION}" if broker.kind == "apache" else broker.kind
-        yield Stack(postgres, broker.bootstrap_servers, named, directory, f"bench-{secrets.token_hex(3)}.")
+        yield Stack(postgres, broker.bootstrap_servers, named, directory, prefix="")
 
 
 def _is_led(topic: Mapping[str, Any]) -> bool:
