@@ -1,0 +1,12 @@
+"""
+The Starlette gateway: the documented REST endpoints as a bridge onto the bus and a view of the books.
+
+app.py       the routes of all endpoints -> one Starlette app      server.py  runs it: pool, bus, uvicorn
+route.py     an endpoint with its models -> a route                problems.py  error class -> problem+json, one table
+body.py      request bytes, bounded, -> a model                    query.py   query string -> a model; pages
+parts.py     what the handlers are handed
+check.py     POST /api/check            record.py  POST /api/record            settled.py  ?wait=true
+usage.py     GET /api/usage/{period}    limits.py  /api/limits                 budgets.py  budgets with their balances
+status.py    GET /api/status            lists.py   GET /api/holds, /api/alerts
+health.py    /health/live, /health/ready, /metrics                 lag.py     how far the consumers are behind
+"""

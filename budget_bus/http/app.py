@@ -1,0 +1,25 @@
+"""All endpoints as one Starlette app."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+
+from budget_bus.http import check, health, limits, lists, record, status, usage
+from budget_bus.http.parts import Parts
+from budget_bus.http.problems import handlers
+from budget_bus.http.route import Endpoint, routes
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *check.ENDPOINTS,
+    *record.ENDPOINTS,
+    *usage.ENDPOINTS,
+    *limits.ENDPOINTS,
+    *lists.ENDPOINTS,
+    *status.ENDPOINTS,
+    *health.ENDPOINTS,
+)
+
+
+def build_app(parts: Parts) -> Starlette:
+    """The gateway's app over opened parts; it opens and closes nothing itself."""
+    return Starlette(routes=routes(ENDPOINTS, parts), exception_handlers=handlers())

@@ -1,0 +1,45 @@
+"""What the handlers are handed, instead of reaching for globals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+import asyncpg
+
+from budget_bus.http.lag import LogEnds
+from budget_bus.producers.bus import BudgetBus
+from budget_bus.settings import Settings
+
+Q = TypeVar("Q")
+B = TypeVar("B")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The opened parts of one gateway."""
+
+    settings: Settings
+    pool: asyncpg.Pool
+    bus: BudgetBus
+    log_ends: LogEnds
+    now: Callable[[], datetime] = _utc_now
+    started_s: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[Q, B]):
+    """One request, read and validated; *actor* is who is written into the audit feed."""
+
+    parts: Parts
+    path: dict[str, str]
+    query: Q
+    body: B
+    actor: str

@@ -1,0 +1,95 @@
+"""An endpoint with its models -> a Starlette route. The models also make the OpenAPI document."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from budget_bus.http.body import read_body, read_json
+from budget_bus.http.parts import Call, Parts
+from budget_bus.http.query import Query, read_query
+
+JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a handler gives back: a model, or bytes that are JSON already, or nothing."""
+
+    content: BaseModel | bytes | None = None
+    status: int = 200
+    media_type: str = JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """
+    One method of one path. *body* is what the request body is read into, by *read* if that needs more than
+    validation; *answers* gives the content of each status that is a success.
+    """
+
+    method: str
+    path: str
+    summary: str
+    handle: Callable[[Any], Awaitable[Answer]]
+    answers: Mapping[int, Any]
+    query: type[Query] = Query
+    body: Any = None
+    read: Callable[[bytes], Any] | None = None
+    tags: tuple[str, ...] = field(default=())
+
+    async def answer(self, parts: Parts, request: Request) -> Answer:
+        """
+        Read the request, strictly, and have it handled.
+
+        Raises:
+            Rejected, NotJson, TooLarge: before anything was done.
+        """
+        query = read_query(self.query, request.query_params)
+        body = None
+        if self.body is not None:
+            raw = await read_body(request)
+            body = self.read(raw) if self.read else read_json(self.body, raw)
+        actor = f"http:{request.client.host}" if request.client else "http"
+        return await self.handle(Call(parts, dict(request.path_params), query, body, actor))
+
+
+def routes(endpoints: Iterable[Endpoint], parts: Parts) -> list[Route]:
+    """One route per path, so that a wrong method is answered with all that the path allows."""
+    paths: dict[str, dict[str, Endpoint]] = {}
+    for endpoint in endpoints:
+        paths.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+    return [Route(path, PathApp(methods, parts)) for path, methods in paths.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class PathApp:
+    """The ASGI app of one path. Not a function, because Starlette would let only GET through to one."""
+
+    methods: Mapping[str, Endpoint]
+    parts: Parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        head = request.method == "HEAD" and "GET" in self.methods
+        endpoint = self.methods.get("GET" if head else request.method)
+        if endpoint is None:
+            allowed = {*self.methods, *(["HEAD"] if "GET" in self.methods else [])}
+            detail = f"{request.method} is not for {request.url.path}"
+            raise HTTPException(405, detail, {"Allow": ", ".join(sorted(allowed))})
+        response = _respond(await endpoint.answer(self.parts, request))
+        await response(scope, receive, send)
+
+
+def _respond(answer: Answer) -> Response:
+    content = answer.content
+    raw = content.model_dump_json() if isinstance(content, BaseModel) else content
+    return Response(raw, answer.status, media_type=answer.media_type if raw is not None else None)

@@ -1,0 +1,121 @@
+"""Runs the gateway: opens what it needs, serves until told to stop, answers what it accepted, closes."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from budget_bus.errors import ConfigError
+from budget_bus.http.app import build_app
+from budget_bus.http.lag import LogEnds
+from budget_bus.http.parts import Parts
+from budget_bus.producers.bus import BudgetBus
+from budget_bus.settings import Settings
+from budget_bus.store.pool import open_pool
+
+_POOL_SIZE = 8
+_FAREWELL_S = 15  # longer than any request takes: a check waits for 2 s, ?wait=true for 10 + 5
+
+
+async def serve(settings: Settings) -> None:
+    """
+    Run the gateway until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: it must not or cannot listen there, or a setting is missing.
+        BudgetUnavailable: the database or the broker does not answer, or the topics are not there.
+    """
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    async with gateway(settings):
+        await stopping.wait()
+
+
+@asynccontextmanager
+async def gateway(settings: Settings) -> AsyncIterator[Starlette]:
+    """
+    The gateway, listening from entering to leaving; on leaving it answers the requests that it has accepted.
+
+    Raises:
+        As `serve`; nothing listens then.
+    """
+    check_exposure(settings)
+    with _listening(settings.host, settings.port) as listener:
+        async with open_parts(settings) as parts:
+            app = build_app(parts)
+            server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False,
+                                            timeout_graceful_shutdown=_FAREWELL_S))  # fmt: skip
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            try:
+                yield app
+            finally:
+                server.should_exit = True
+                await serving
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """
+    What the app needs, opened; closed in reverse.
+
+    Raises:
+        ConfigError, BudgetUnavailable: as `serve`.
+    """
+    async with open_pool(settings, size=_POOL_SIZE) as pool, BudgetBus.from_settings(settings) as bus:
+        await bus.listen()
+        log_ends = LogEnds(settings)
+        try:
+            yield Parts(settings, pool, bus, log_ends)
+        finally:
+            await log_ends.close()
+
+
+def check_exposure(settings: Settings) -> None:
+    """
+    Never open to others by accident.
+
+    Raises:
+        ConfigError: the host is not loopback and no keys are configured, or they are but this release has none.
+    """
+    if settings.api_keys_file is not None:
+        raise ConfigError("BUDGET_API_KEYS_FILE is set, but this release cannot check API keys yet; it does not start")
+    if not _is_loopback(settings.host):
+        raise ConfigError(
+            f"BUDGET_HOST={settings.host} is reachable by others, so BUDGET_API_KEYS_FILE is needed; "
+            "without it the gateway listens on 127.0.0.1 only"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    # Not left to uvicorn, which ends the process when the port is taken.
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port} (BUDGET_HOST, BUDGET_PORT): {error.strerror}") from None
+    with listener:
+        yield listener
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: it would raise the signal again, before our parts are closed."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

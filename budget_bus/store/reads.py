@@ -1,0 +1,178 @@
+"""What the gateway reads of the books: usage sums, balances, holds, alerts, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from budget_bus.policy.budget import Balance, Budget, Policy
+from budget_bus.policy.windows import Window
+from budget_bus.store.balances import ledger_sum
+from budget_bus.store.sql import queries
+
+_SQL = queries("reads")
+
+GROUPS = ("component", "provider", "model", "task_type", "user", "context_id")
+_BUCKET_S = 900
+
+
+class Progress(NamedTuple):
+    """How far one partition is applied; all its records older than `watermark_at` are in the books."""
+
+    next_offset: int
+    watermark_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A ledger row as the one who recorded it sees it; costs are nanos, None while unpriced."""
+
+    event_id: UUID
+    digest: bytes
+    topic: str
+    part: int
+    record_offset: int
+    late: bool
+    occurred_at: datetime
+    input_tokens: int
+    output_tokens: int
+    cost_nanos: int | None
+    input_cost_nanos: int | None
+    output_cost_nanos: int | None
+    currency: str
+    price_status: Literal["priced", "free", "unpriced", "fallback"]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSum:
+    """Sums of one group in one currency; `key` has the fields grouped by, None where an event had none."""
+
+    key: Mapping[str, str | None]
+    currency: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_nanos: int
+    unpriced_requests: int
+
+
+async def progress(pool: asyncpg.Pool, topic: str) -> dict[int, Progress]:
+    """Partition -> how far it is applied; a partition that was never read is missing."""
+    rows = await pool.fetch(_SQL["progress"], topic)
+    return {row["part"]: Progress(row["next_offset"], row["watermark_at"]) for row in rows}
+
+
+async def recorded(pool: asyncpg.Pool, event_ids: Sequence[UUID]) -> dict[UUID, Recorded]:
+    """Those of *event_ids* that are in the ledger."""
+    return {row["event_id"]: Recorded(**row) for row in await pool.fetch(_SQL["recorded"], list(event_ids))}
+
+
+async def usage(
+    pool: asyncpg.Pool, start: datetime, end: datetime, *, group_by: Sequence[str], filters: Mapping[str, Sequence[str]]
+) -> list[UsageSum]:
+    """
+    Sums of the events that occurred in `[start, end)`, one per group and currency: rollups for whole buckets, the
+    ledger for what lies at the edges, both of one snapshot.
+
+    *filters* gives the allowed values of some of GROUPS; providers are stored names.
+    """
+    head_end, tail_start = _up(start), _down(end)
+    if head_end >= tail_start:
+        head_end = tail_start = end
+    rows = await pool.fetch(
+        _SQL["usage"],
+        start,
+        head_end,
+        head_end,
+        tail_start,
+        tail_start,
+        end,
+        *(name in group_by for name in GROUPS),
+        *(list(filters[name]) if filters.get(name) else None for name in GROUPS),
+    )
+    return [
+        UsageSum(
+            {name: row[name] or None for name in group_by},
+            row["currency"],
+            *(int(row[name]) for name in ("requests", "input_tokens", "output_tokens", "cost_nanos")),
+            int(row["unpriced_requests"]),
+        )
+        for row in rows
+    ]
+
+
+async def balances(pool: asyncpg.Pool, wanted: Sequence[tuple[Budget, Window]]) -> list[Balance]:
+    """The balance of each budget's window, in the order of *wanted*; one not yet born is summed from the ledger."""
+    ids, starts = [b.budget_id for b, _ in wanted], [w.start for _, w in wanted]
+    found = {
+        (row["budget_id"], row["window_start"]): Balance(row["spent"], row["held"], row["unconfirmed"])
+        for row in await pool.fetch(_SQL["balances"], ids, starts)
+    }
+    out = []
+    for budget, window in wanted:
+        balance = found.get((budget.budget_id, window.start))
+        if balance is None:
+            async with pool.acquire() as connection:
+                balance = Balance(await ledger_sum(connection, budget, window))
+        out.append(balance)
+    return out
+
+
+async def default_policy(pool: asyncpg.Pool, setting: Policy) -> Policy:
+    """The policy of budgets that name none: what an operator set at run time, else *setting*."""
+    level = await pool.fetchval(_SQL["enforcement_level"])
+    return Policy(level) if level else setting
+
+
+async def hold_counts(pool: asyncpg.Pool) -> dict[str, int]:
+    """How many holds are open and how many unconfirmed."""
+    counts = {row["state"]: row["holds"] for row in await pool.fetch(_SQL["hold_counts"])}
+    return {"open": counts.get("open", 0), "unconfirmed": counts.get("unconfirmed", 0)}
+
+
+async def holds(
+    pool: asyncpg.Pool,
+    state: str,
+    *,
+    filters: Mapping[str, Sequence[str]],
+    after: tuple[datetime, UUID] | None,
+    count: int,
+) -> list[dict[str, Any]]:
+    """At most *count* holds in *state*, oldest first, after the one decided at *after*."""
+    picked = [list(filters[name]) if filters.get(name) else None for name in ("component", "provider", "model")]
+    rows = await pool.fetch(_SQL["holds"], state, *picked, *(after or (None, None)), count)
+    return [dict(row) for row in rows]
+
+
+async def alerts(
+    pool: asyncpg.Pool,
+    *,
+    budget_ids: Sequence[UUID] | None,
+    acknowledged: bool | None,
+    before: tuple[datetime, UUID] | None,
+    count: int,
+) -> list[dict[str, Any]]:
+    """At most *count* alerts, newest first, before the one raised at *before*."""
+    picked = list(budget_ids) if budget_ids else None
+    rows = await pool.fetch(_SQL["alerts"], picked, acknowledged, *(before or (None, None)), count)
+    return [dict(row) for row in rows]
+
+
+async def server_version(pool: asyncpg.Pool) -> str:
+    """The database server's version; asking proves that it answers."""
+    return str(await pool.fetchval(_SQL["server_version"]))
+
+
+def _down(at: datetime) -> datetime:
+    seconds = int(at.timestamp())
+    return datetime.fromtimestamp(seconds - seconds % _BUCKET_S, UTC)
+
+
+def _up(at: datetime) -> datetime:
+    floor = _down(at)
+    return floor if floor == at else floor + timedelta(seconds=_BUCKET_S)
