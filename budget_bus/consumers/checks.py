@@ -21,7 +21,6 @@ from budget_bus.consumers.loop import Batch
 from budget_bus.errors import Rejected
 from budget_bus.events.checks import CheckRequested
 from budget_bus.events.decode import decode
-from budget_bus.events.topics import USAGE_RECORDED
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.decide import Action, Line, Verdict, decide
 from budget_bus.policy.scope import Call
@@ -99,11 +98,10 @@ class Decider:
         now = datetime.now(UTC)
         questions, dead = _read(batch, refused)
         async with self.pool.acquire() as connection, connection.transaction():
-            await fence.advance(connection, batch.topic, batch.moves)
-            await self.catalogue.refresh(connection)
+            entry = await fence.enter(connection, batch.topic, batch.moves)
+            await self.catalogue.refresh(connection, entry.catalogue_version)
             known = await holds.known_decisions(connection, [q.asked.request_id for q in questions])
-            stale = await self._is_stale(connection, now)
-            session = Session(self, now, stale, known)
+            session = Session(self, now, self._is_stale(entry.usage_read_to, now), known)
             await bury(connection, batch.topic, dead, at=now)
             await session.decide_all(connection, questions)
         for reply in session.replies:
@@ -113,8 +111,7 @@ class Decider:
         for letter in dead:
             metrics.DEAD_LETTERS.labels(batch.topic, letter.label).inc()
 
-    async def _is_stale(self, connection: asyncpg.Connection, now: datetime) -> bool:
-        read_to = await fence.oldest_watermark(connection, USAGE_RECORDED)
+    def _is_stale(self, read_to: datetime | None, now: datetime) -> bool:
         return read_to is None or now - read_to > timedelta(seconds=self.rules.stale_after_s)
 
 

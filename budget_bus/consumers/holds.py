@@ -69,8 +69,8 @@ class HoldKeeper:
             except Rejected as error:
                 dead.append(DeadLetter(record, str(error)))
         async with self.pool.acquire() as connection, connection.transaction():
-            await fence.advance(connection, batch.topic, batch.moves)
-            await self.catalogue.refresh(connection)
+            entry = await fence.enter(connection, batch.topic, batch.moves)
+            await self.catalogue.refresh(connection, entry.catalogue_version)
             await holds.release_early(connection, list(released), at=now)
             found = await holds.lock_named(connection, [*released, *extended])
             still_open = {i: until for i, until in extended.items() if i in found and found[i].state is HoldState.OPEN}
@@ -91,12 +91,11 @@ class HoldKeeper:
         """
         now = datetime.now(UTC)
         async with self.pool.acquire() as connection, connection.transaction():
-            await fence.share_catalogue(connection)
-            await self.catalogue.refresh(connection)
-            watermark = await fence.oldest_watermark(connection, USAGE_RECORDED)
-            if watermark is None:
+            entry = await fence.enter(connection, USAGE_RECORDED)
+            await self.catalogue.refresh(connection, entry.catalogue_version)
+            if entry.usage_read_to is None:
                 return 0
-            expired = await holds.lock_expired(connection, watermark, limit=_EXPIRED_AT_ONCE)
+            expired = await holds.lock_expired(connection, entry.usage_read_to, limit=_EXPIRED_AT_ONCE)
             if not expired:
                 return 0
             charged = await self._charged(connection, expired.values())

@@ -62,7 +62,7 @@ class Batch:
         return Batch(self.topic, self.records[start:stop], moves)
 
 
-# Applies a batch in one transaction that begins with fence.advance. With a reason, its one record is refused by the
+# Applies a batch in one transaction that begins with fence.enter. With a reason, its one record is refused by the
 # database itself and must be dead-lettered for that reason.
 Apply = Callable[[Batch, str | None], Awaitable[None]]
 

@@ -52,8 +52,8 @@ class Settler:
         async with self.pool.acquire() as connection, connection.transaction():
             # The log is the durable copy: after a crash of the database it gives us what an asynchronous commit lost.
             await connection.execute("SET LOCAL synchronous_commit = off")
-            await fence.advance(connection, batch.topic, batch.moves)
-            await self.catalogue.refresh(connection)
+            entry = await fence.enter(connection, batch.topic, batch.moves)
+            await self.catalogue.refresh(connection, entry.catalogue_version)
             fresh, conflicts = await _dedup(connection, events)
             dead += conflicts
             settled = await _settled_holds(connection, fresh)

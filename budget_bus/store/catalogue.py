@@ -55,8 +55,10 @@ class Catalogue:
     _calls: dict[Call, tuple[Budget, ...]] = field(default_factory=dict)
     _windows: dict[tuple[UUID, int], Window] = field(default_factory=dict)
 
-    async def refresh(self, connection: asyncpg.Connection) -> None:
-        version = await connection.fetchval(_SQL["version"])
+    async def refresh(self, connection: asyncpg.Connection, version: int | None = None) -> None:
+        """Read the budgets again unless *version* (asked for when None) is the one that is known."""
+        if version is None:
+            version = int(await connection.fetchval(_SQL["version"]))
         if version == self.version:
             return
         budgets = tuple(budget_from_row(row) for row in await connection.fetch(_SQL["budgets"]))

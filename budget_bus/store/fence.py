@@ -7,6 +7,7 @@ that lost its partition without noticing (a zombie) changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -48,15 +49,25 @@ async def take(connection: asyncpg.Connection, topic: str, part: int, *, owner: 
     return Claim(part, row["owner_epoch"], row["next_offset"])
 
 
-async def advance(connection: asyncpg.Connection, topic: str, moves: list[Advance]) -> None:
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What holds until the transaction ends: the catalogue's version, and up to when all usage is in the books."""
+
+    catalogue_version: int
+    usage_read_to: datetime | None  # None: no partition of the topic was ever read
+
+
+async def enter(
+    connection: asyncpg.Connection, topic: str, moves: Sequence[Advance] = (), *, usage_topic: str = "usage.recorded"
+) -> Entry:
     """
-    Begin a batch: move the offsets and share the catalogue's lock until the transaction ends.
+    Begin a transaction on the books: move the offsets of *moves* and share the catalogue's lock until it ends.
 
     Raises:
         Fenced: a partition has another owner or another offset; roll back.
     """
     row = await connection.fetchrow(
-        _SQL["advance"],
+        _SQL["enter"],
         topic,
         [move.claim.part for move in moves],
         [move.claim.next_offset for move in moves],
@@ -64,14 +75,11 @@ async def advance(connection: asyncpg.Connection, topic: str, moves: list[Advanc
         [move.claim.epoch for move in moves],
         [move.watermark_at for move in moves],
         CATALOGUE_LOCK,
+        usage_topic,
     )
     if row["moved"] != len(moves):
         raise Fenced(f"{topic}: {len(moves) - row['moved']} of {len(moves)} partitions were taken over or re-read")
-
-
-async def share_catalogue(connection: asyncpg.Connection) -> None:
-    """Share the catalogue's lock until the transaction ends, for work that moves no offset."""
-    await connection.execute(_SQL["share_catalogue"], CATALOGUE_LOCK)
+    return Entry(row["version"], row["usage_read_to"])
 
 
 async def positions(connection: asyncpg.Connection, topic: str, parts: list[int]) -> dict[int, Claim]:
@@ -89,9 +97,3 @@ async def rewind(connection: asyncpg.Connection, topic: str, claim: Claim, offse
 async def touch_watermark(connection: asyncpg.Connection, topic: str, claims: list[Claim], at: datetime) -> None:
     """Say that these partitions were read to their end at *at*; does nothing for those that were taken over."""
     await connection.execute(_SQL["watermark"], topic, [c.part for c in claims], [c.epoch for c in claims], at)
-
-
-async def oldest_watermark(connection: asyncpg.Connection, topic: str) -> datetime | None:
-    """Everything older than this is in the books; None when no partition was ever read."""
-    at: datetime | None = await connection.fetchval(_SQL["oldest_watermark"], topic)
-    return at

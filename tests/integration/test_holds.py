@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -159,9 +160,11 @@ async def test_without_the_watermark_it_would_expire(
     await books.pool.execute("UPDATE hold SET expires_at = now() - interval '30 minutes'")
     await books.pool.execute(f"UPDATE bus_offset SET watermark_at = {LONG_AGO} WHERE topic = $1", USAGE_RECORDED)
 
-    async def clock(*_: Any) -> datetime:
-        return datetime.now(UTC)
+    enter = fence.enter
 
-    monkeypatch.setattr(fence, "oldest_watermark", clock)
+    async def by_the_clock(*arguments: Any) -> fence.Entry:
+        return replace(await enter(*arguments), usage_read_to=datetime.now(UTC))
+
+    monkeypatch.setattr(fence, "enter", by_the_clock)
     assert await keeper.expire_once() == 1
     assert await _states(books) == ["unconfirmed"]

@@ -131,9 +131,12 @@ async def test_without_the_fence_a_zombie_would_write(books: Books, monkeypatch:
     zombie = await books.batch(USAGE_RECORDED, [usage()])
     await books.claim(USAGE_RECORDED, 0, owner="successor")
 
-    async def nothing(*_: Any) -> None: ...
+    enter = fence.enter
 
-    monkeypatch.setattr(fence, "advance", nothing)
+    async def unfenced(connection: Any, topic: str, _moves: Any) -> fence.Entry:
+        return await enter(connection, topic)
+
+    monkeypatch.setattr(fence, "enter", unfenced)
     await books.settler().apply(zombie, None)
     assert len(await _ledger(books)) == 2
 

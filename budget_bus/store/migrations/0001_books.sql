@@ -197,3 +197,20 @@ CREATE TABLE config (
     key   text  PRIMARY KEY,
     value jsonb NOT NULL
 );
+
+-- How every transaction that touches the books begins, in one round trip: move the offsets it is about, share the
+-- lock that changes of the catalogue take alone, and only then read the catalogue's version. Each statement of a
+-- volatile function sees what was committed before it, so the version is the one that holds until the end.
+CREATE FUNCTION enter_books(
+    of_topic text, parts int[], from_offsets bigint[], to_offsets bigint[], epochs bigint[], watermarks timestamptz[],
+    catalogue_lock bigint, usage_topic text, OUT moved int, OUT version bigint, OUT usage_read_to timestamptz
+) LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    UPDATE bus_offset b SET next_offset = u.to_offset, watermark_at = greatest(b.watermark_at, u.watermark_at)
+    FROM unnest(parts, from_offsets, to_offsets, epochs, watermarks) AS u (part, from_offset, to_offset, epoch, watermark_at)
+    WHERE b.topic = of_topic AND b.part = u.part AND b.owner_epoch = u.epoch AND b.next_offset = u.from_offset;
+    GET DIAGNOSTICS moved = ROW_COUNT;
+    PERFORM pg_advisory_xact_lock_shared(catalogue_lock);
+    SELECT c.version INTO version FROM catalogue c;
+    SELECT min(b.watermark_at) INTO usage_read_to FROM bus_offset b WHERE b.topic = usage_topic;
+END $$;

@@ -6,18 +6,9 @@ VALUES ($1, $2, $4, 1, $3, clock_timestamp())
 ON CONFLICT (topic, part) DO UPDATE SET owner_epoch = b.owner_epoch + 1, owner_id = $3
 RETURNING owner_epoch, next_offset;
 
--- name: advance
--- The first statement of every batch: compare-and-set of all its partitions, and the shared lock on the catalogue.
--- A statement after this one sees every change of the catalogue that was made before the lock was granted.
--- $1 topic, $2 parts, $3 from offsets, $4 to offsets, $5 epochs, $6 watermarks, $7 catalogue lock
-WITH moved AS (
-    UPDATE bus_offset b SET next_offset = u.to_offset, watermark_at = greatest(b.watermark_at, u.watermark_at)
-    FROM unnest($2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::timestamptz[])
-        AS u (part, from_offset, to_offset, epoch, watermark_at)
-    WHERE b.topic = $1 AND b.part = u.part AND b.owner_epoch = u.epoch AND b.next_offset = u.from_offset
-    RETURNING 1
-)
-SELECT (SELECT count(*) FROM moved) AS moved, pg_advisory_xact_lock_shared($7);
+-- name: enter
+-- $1 topic, $2 parts, $3 from offsets, $4 to offsets, $5 epochs, $6 watermarks, $7 catalogue lock, $8 usage topic
+SELECT moved, version, usage_read_to FROM enter_books($1, $2, $3, $4, $5, $6, $7, $8);
 
 -- name: where_am_i
 -- After a failed compare-and-set: what the row says.  $1 topic, $2 parts
@@ -32,14 +23,6 @@ WHERE b.topic = $1 AND b.part = u.part AND b.owner_epoch = u.epoch;
 -- name: rewind
 -- The log is shorter than what we have read (a broker that lost data, a topic made anew).  $1 topic, $2 part, $3 epoch, $4 offset
 UPDATE bus_offset SET next_offset = $4 WHERE topic = $1 AND part = $2 AND owner_epoch = $3;
-
--- name: oldest_watermark
--- $1 topic
-SELECT min(watermark_at) FROM bus_offset WHERE topic = $1;
-
--- name: share_catalogue
--- $1 catalogue lock
-SELECT pg_advisory_xact_lock_shared($1);
 
 -- name: lock_catalogue
 -- Every batch in flight ends first, none begins until this transaction ends.  $1 catalogue lock
