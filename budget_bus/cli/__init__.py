@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import typer
 
-from budget_bus.cli import serve, up
+from budget_bus.cli import database, dlq, limits, serve, status, topics, up, usage
+from budget_bus.cli.importing.command import import_usage
 from budget_bus.errors import BudgetError, BudgetExceeded, BudgetUnavailable, ConfigError, Rejected, Retryable
 
 app = typer.Typer(
@@ -23,8 +24,17 @@ app = typer.Typer(
 _COMMANDS = (
     ("up", up.up),
     ("serve", serve.serve),
+    ("status", status.status),
+    ("set-limit", limits.set_limit),
+    ("get-usage", usage.get_usage),
+    ("import", import_usage),
 )
-_GROUPS: tuple[tuple[str, typer.Typer], ...] = ()
+_GROUPS: tuple[tuple[str, typer.Typer], ...] = (
+    ("limits", limits.limits),
+    ("topics", topics.topics),
+    ("db", database.database),
+    ("dlq", dlq.dlq),
+)
 
 for _name, _function in _COMMANDS:
     app.command(_name)(_function)

@@ -1,0 +1,87 @@
+"""One request to the gateway, its refusals as our errors."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from budget_bus.cli.find import find_service
+from budget_bus.errors import BudgetUnavailable, Conflict, FieldError, NotFound, Rejected
+
+# ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
+
+_TIMEOUT_S = 30.0
+_KINDS: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict}
+
+
+def ask(
+    method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+) -> tuple[int, Any]:
+    """
+    Send one request and return the status and the JSON of the answer, None for an empty one.
+
+    Raises:
+        Rejected: the gateway said no; the text is its own, with the fields it names.
+        BudgetUnavailable: no gateway answers, or what it needs is away.
+    """
+    import httpx2
+
+    settings = find_service()
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}"
+    key = os.environ.get("BUDGET_API_KEY", "").strip()
+    try:
+        # Proxies of the environment are for the web, not for the service beside us.
+        with httpx2.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client:
+            response = client.request(
+                method,
+                path,
+                json=body,
+                params={name: value for name, value in (query or {}).items() if value not in (None, "", [])},
+                headers={"Authorization": f"Bearer {key}"} if key else {},
+            )
+    except httpx2.HTTPError as error:
+        raise BudgetUnavailable(
+            f"no gateway answers at {url}: {error}; start one with `budget up`, or set BUDGET_HOST and BUDGET_PORT"
+        ) from None
+    answer = _json(response)
+    if response.status_code < 400:
+        if answer is None and response.content:
+            raise BudgetUnavailable(f"what answers at {url}{path} is no budget gateway; check BUDGET_HOST, BUDGET_PORT")
+        return response.status_code, answer
+    raise _refusal(response.status_code, answer, f"{method} {url}{path}")
+
+
+def items(path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """All items of a list, page after page."""
+    found: list[dict[str, Any]] = []
+    cursor: str | None = None
+    while True:
+        _, page = ask("GET", path, query={**(query or {}), "cursor": cursor, "page_size": 1000})
+        found += page["items"]
+        cursor = page.get("next_cursor")
+        if not cursor:
+            return found
+
+
+def _json(response: Any) -> Any:
+    try:
+        return response.json() if response.content else None
+    except ValueError:
+        return None
+
+
+def _refusal(status: int, answer: Any, what: str) -> Exception:
+    problem = answer if isinstance(answer, dict) else {}
+    detail = str(problem.get("detail") or problem.get("title") or f"{what} answered {status}")
+    if status == 401:
+        return Rejected(f"{detail}; set BUDGET_API_KEY to a key of `budget keys add`")
+    if status >= 500:
+        return BudgetUnavailable(detail, request_id=problem.get("request_id"))
+    errors = [
+        FieldError(str(item.get("field", "")), str(item.get("message", "")))
+        for item in problem.get("errors") or []
+        if isinstance(item, dict)
+    ]
+    return _KINDS.get(status, Rejected)(detail, errors)

@@ -1,0 +1,161 @@
+"""What operators ask of the books: whether they are right, how far they are, and to go on after a loss."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import asyncpg
+
+from budget_bus.errors import BudgetUnavailable, ConfigError
+from budget_bus.money import format_nanos
+from budget_bus.policy.windows import Window
+from budget_bus.settings import Settings
+from budget_bus.store.balances import ledger_sum
+from budget_bus.store.catalogue import budget_from_row
+from budget_bus.store.sql import queries
+
+_SQL = queries("admin")
+_ROLLUP_NUMBERS = ("requests", "input_tokens", "output_tokens", "cost", "unpriced_requests", "unpriced_tokens")
+
+
+class Difference(NamedTuple):
+    """A number in the books that is not what it must equal, both written in their unit."""
+
+    where: str
+    number: str
+    kept: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a check of the books looked at, and the first differences it found."""
+
+    balances: int
+    days: int
+    differences: tuple[Difference, ...]
+
+
+class Recorded(NamedTuple):
+    """The ledger's row of an event: what tells it from others, the record that it came with, and its cost."""
+
+    digest: bytes
+    topic: str
+    part: int
+    record_offset: int
+    cost_nanos: int | None
+    currency: str
+
+
+# How much of how much is done, and of what.
+Progress = Callable[[int, int, str], None]
+
+
+@asynccontextmanager
+async def open_connection(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """
+    One connection without the time limits of the pool, for an operator can wait.
+
+    Raises:
+        ConfigError: no database is configured.
+        BudgetUnavailable: the database does not answer.
+    """
+    if settings.database_url is None:
+        raise ConfigError("BUDGET_DATABASE_URL is not set; `budget up` starts a database and sets it")
+    try:
+        connection = await asyncpg.connect(
+            settings.database_url.get_secret_value(),
+            timeout=15,
+            server_settings={"application_name": "budget_bus.cli", "jit": "off"},
+        )
+    except (OSError, asyncpg.PostgresError, TimeoutError) as error:
+        raise BudgetUnavailable(f"the database does not answer: {error}") from None
+    try:
+        await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+        yield connection
+    except asyncpg.UndefinedTableError:
+        raise ConfigError("the database has no books yet; `budget db migrate` makes them") from None
+    except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
+        raise BudgetUnavailable(f"the database went away: {error}") from None
+    finally:
+        connection.terminate()
+
+
+async def check_books(connection: asyncpg.Connection, *, progress: Progress, most: int = 20) -> Findings:
+    """
+    Derive every balance and rollup anew from ledger and holds, and compare.
+
+    All is read in one snapshot: batches are transactions, so it is right while events flow. Stops after *most*
+    differences.
+    """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        held = {row["balance_id"]: row for row in await connection.fetch(_SQL["held_amounts"])}
+        rows = await connection.fetch(_SQL["balances"])
+        found: list[Difference] = []
+        for done, row in enumerate(rows):
+            progress(done, len(rows), "balances")
+            found += await _check_balance(connection, row, held.get(row["balance_id"]))
+            if len(found) >= most:
+                return Findings(done + 1, 0, tuple(found[:most]))
+        days = [row["day"] for row in await connection.fetch(_SQL["days"])]
+        for done, day in enumerate(days):
+            progress(done, len(days), "days of rollups")
+            found += await _check_day(connection, day, most - len(found))
+            if len(found) >= most:
+                return Findings(len(rows), done + 1, tuple(found[:most]))
+        return Findings(len(rows), len(days), tuple(found))
+
+
+async def _check_balance(connection: asyncpg.Connection, row: Any, held: Any) -> list[Difference]:
+    budget = budget_from_row(row)
+    expected = {"held": held["held"] if held else 0, "unconfirmed": held["unconfirmed"] if held else 0}
+    # Nothing is booked on a removed budget, but the holds that it had are still given back.
+    if row["in_force"]:
+        window = Window(row["window_start"], row["window_end"])
+        expected["spent"] = await ledger_sum(connection, budget, window)
+    where = f"balance {row['balance_id']} of budget {budget.budget_id} ({budget.spec.name}), {_at(row['window_start'])}"
+    return [
+        Difference(where, name, budget.write(row[name]), budget.write(amount))
+        for name, amount in expected.items()
+        if row[name] != amount
+    ]
+
+
+async def _check_day(connection: asyncpg.Connection, day: datetime, most: int) -> list[Difference]:
+    found = []
+    for row in await connection.fetch(_SQL["rollup_differences"], day, day + timedelta(days=1), most):
+        key = [row["component"], row["provider"], row["model"], row["tier"]]
+        key += [row[name] for name in ("task_type", "user_name", "context_id") if row[name]]
+        where = f"rollup {_at(row['bucket_start'])} {' / '.join(key)}, {row['currency']}"
+        for name, kept, expected in zip(_ROLLUP_NUMBERS, row["rollup_sums"], row["ledger_sums"], strict=True):
+            if kept != expected:
+                write = format_nanos if name == "cost" else str
+                found.append(Difference(where, name, write(kept), write(expected)))
+    return found
+
+
+async def positions(connection: asyncpg.Connection, topic: str) -> dict[int, int]:
+    """Partition -> the next offset to apply; everything before it is in the books."""
+    return {row["part"]: row["next_offset"] for row in await connection.fetch(_SQL["positions"], topic)}
+
+
+async def accept_loss(connection: asyncpg.Connection, topic: str, part: int, *, lost_from: int, begin: int) -> bool:
+    """Go on at *begin*, the log's beginning; False when the books do not stand at *lost_from* any more."""
+    status = await connection.execute(_SQL["accept_loss"], topic, part, lost_from, begin)
+    return bool(status == "UPDATE 1")
+
+
+async def where_recorded(connection: asyncpg.Connection, event_ids: Sequence[UUID]) -> dict[UUID, Recorded]:
+    """The ledger's rows of those of *event_ids* that it has."""
+    rows = await connection.fetch(_SQL["where_recorded"], event_ids)
+    return {row["event_id"]: Recorded(*(row[name] for name in Recorded._fields)) for row in rows}
+
+
+def _at(instant: datetime) -> str:
+    return instant.isoformat().replace("+00:00", "Z")

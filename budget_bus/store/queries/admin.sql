@@ -1,0 +1,60 @@
+-- name: balances
+-- Every balance with its budget; one of a removed budget holds no promise on spent.
+SELECT l.balance_id, l.window_start, l.window_end, l.spent, l.held, l.unconfirmed, b.deleted_at IS NULL AS in_force,
+       b.budget_id, b.name, b.scope, b.period, b.unit, b.currency, b.limit_amount, b.policy, b.ceiling_percent,
+       b.thresholds, b.timezone, b.week_start, b.month_anchor, b.shadow, b.limit_version
+FROM balance l JOIN budget b USING (budget_id)
+ORDER BY l.balance_id;
+
+-- name: held_amounts
+-- What the holds say that each balance is charged with.
+SELECT a.balance_id, coalesce(sum(a.amount) FILTER (WHERE h.state = 'open'), 0)::bigint AS held,
+       coalesce(sum(a.amount) FILTER (WHERE h.state = 'unconfirmed'), 0)::bigint AS unconfirmed
+FROM hold h, LATERAL unnest(h.balance_ids, h.amounts) AS a (balance_id, amount)
+WHERE h.state IN ('open', 'unconfirmed')
+GROUP BY a.balance_id;
+
+-- name: days
+-- The UTC days of which the ledger or the rollups have rows.
+SELECT date_bin('1 day', occurred_at, timestamptz '2000-01-01 00:00:00+00') AS day FROM ledger
+UNION
+SELECT date_bin('1 day', bucket_start, timestamptz '2000-01-01 00:00:00+00') FROM rollup
+ORDER BY day;
+
+-- name: rollup_differences
+-- Where the rollups of a day are not the sums of its ledger rows.  $1 day start, $2 day end, $3 how many at most
+WITH summed AS (
+    SELECT date_bin('15 minutes', occurred_at, timestamptz '2000-01-01 00:00:00+00') AS bucket_start, component,
+           provider, model, tier, coalesce(task_type, '') AS task_type, coalesce(user_name, '') AS user_name,
+           coalesce(context_id, '') AS context_id, currency,
+           ARRAY[count(*), sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nanos), 0),
+                 count(*) FILTER (WHERE cost_nanos IS NULL),
+                 coalesce(sum(input_tokens + output_tokens) FILTER (WHERE cost_nanos IS NULL), 0)]::bigint[] AS sums
+    FROM ledger WHERE occurred_at >= $1 AND occurred_at < $2
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+), kept AS (
+    SELECT bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
+           ARRAY[requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens] AS sums
+    FROM rollup WHERE bucket_start >= $1 AND bucket_start < $2
+)
+SELECT bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
+       coalesce(summed.sums, '{0,0,0,0,0,0}') AS ledger_sums, coalesce(kept.sums, '{0,0,0,0,0,0}') AS rollup_sums
+FROM summed FULL JOIN kept
+    USING (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency)
+-- A bucket without requests is the same as none.
+WHERE coalesce(summed.sums, '{0,0,0,0,0,0}') <> coalesce(kept.sums, '{0,0,0,0,0,0}')
+ORDER BY bucket_start, component, provider, model LIMIT $3;
+
+-- name: positions
+-- How far each partition of a topic is applied.  $1 topic
+SELECT part, next_offset FROM bus_offset WHERE topic = $1;
+
+-- name: accept_loss
+-- Only as long as nobody has moved the offset; a new epoch fences whoever owns the partition.
+-- $1 topic, $2 part, $3 the offset expected until now, $4 the log's beginning
+UPDATE bus_offset SET next_offset = $4, owner_epoch = owner_epoch + 1
+WHERE topic = $1 AND part = $2 AND next_offset = $3;
+
+-- name: where_recorded
+-- Which record of the log made each ledger row.  $1 event_ids
+SELECT event_id, digest, topic, part, record_offset, cost_nanos, currency FROM ledger WHERE event_id = ANY ($1);

@@ -1,0 +1,54 @@
+"""The `budget` command as people run it: a process of its own, with the settings of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from budget_bus.settings import Settings
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+async def budget(settings: Settings, *arguments: object, code: int | None = 0, **environ: str) -> Result:
+    """Run it to its end; fails unless it ends with *code*, or with a traceback whatever the code."""
+    database = settings.database_url
+    ours = {
+        "BUDGET_DATA_DIR": str(settings.data_dir),
+        "BUDGET_DATABASE_URL": database.get_secret_value() if database else "",
+        "BUDGET_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
+        "BUDGET_TOPIC_PREFIX": settings.topic_prefix,
+        "BUDGET_HOST": settings.host,
+        "BUDGET_PORT": str(settings.port),
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "budget_bus.cli", *map(str, arguments)),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **ours, **environ},
+        cwd=settings.data_dir,
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), 120)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    result = Result(process.returncode or 0, out.decode(), err.decode())
+    assert "Traceback" not in result.err, result.err
+    assert code is None or result.code == code, f"exit status {result.code}\n{result.out}\n{result.err}"
+    return result
