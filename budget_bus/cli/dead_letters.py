@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
-from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from budget_bus.errors import BudgetUnavailable, NotFound, Rejected
+from budget_bus.cli.broker import open_consumer, partitions
+from budget_bus.errors import NotFound, Rejected
 from budget_bus.events.topics import INBOUND, dead_letter_topic
-from budget_bus.kafka import connection
 from budget_bus.producers.sender import Sender
 from budget_bus.settings import Settings
 
@@ -64,15 +63,16 @@ class Letter:
 class Reader:
     """Reads stretches of dead-letter topics; use `open_reader`."""
 
-    def __init__(self, consumer: AIOKafkaConsumer, prefix: str) -> None:
-        self._consumer, self._prefix = consumer, prefix
+    def __init__(self, settings: Settings, consumer: AIOKafkaConsumer) -> None:
+        self._settings, self._consumer = settings, consumer
+        self._prefix = settings.topic_prefix
 
     async def read(self, topic: str, *, newest: int | None = None) -> AsyncIterator[Letter]:
         """
         The letters of *topic* up to its end at this moment, per partition oldest first; with *newest* only the last
         so many of each partition.
         """
-        places = [TopicPartition(self._prefix + topic, part) for part in sorted(await self._partitions(topic))]
+        places = [TopicPartition(self._prefix + topic, part) for part in await self._partitions(topic)]
         begins = await self._consumer.beginning_offsets(places)
         ends = await self._consumer.end_offsets(places)
         for place in places:
@@ -89,7 +89,7 @@ class Reader:
         """
         parts = await self._partitions(topic)
         if partition not in parts:
-            raise NotFound(f"{topic} has no partition {partition}; it has {', '.join(map(str, sorted(parts)))}")
+            raise NotFound(f"{topic} has no partition {partition}; it has {', '.join(map(str, parts))}")
         place = TopicPartition(self._prefix + topic, partition)
         begin = (await self._consumer.beginning_offsets([place]))[place]
         end = (await self._consumer.end_offsets([place]))[place]
@@ -99,12 +99,8 @@ class Reader:
         there = f"offsets {begin} to {end - 1}" if begin < end else "nothing"
         raise NotFound(f"no record at {partition}:{offset} of {topic}; there is {there}")
 
-    async def _partitions(self, topic: str) -> set[int]:
-        await self._consumer.topics()
-        found = self._consumer.partitions_for_topic(self._prefix + topic)
-        if not found:
-            raise NotFound(f"the broker has no topic {self._prefix + topic}; `budget topics apply` makes it")
-        return set(found)
+    async def _partitions(self, topic: str) -> list[int]:
+        return await partitions(self._settings, self._prefix + topic)
 
     async def _stretch(self, place: TopicPartition, begin: int, end: int) -> AsyncIterator[ConsumerRecord]:
         if begin >= end:
@@ -126,20 +122,8 @@ async def open_reader(settings: Settings) -> AsyncIterator[Reader]:
     Raises:
         BudgetUnavailable: the broker does not answer.
     """
-    consumer = AIOKafkaConsumer(
-        **connection(settings),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=8 * 1024 * 1024,
-    )
-    try:
-        await consumer.start()
-        yield Reader(consumer, settings.topic_prefix)
-    except (KafkaError, OSError) as error:
-        raise BudgetUnavailable(f"the broker at {settings.kafka_bootstrap_servers} does not answer: {error}") from None
-    finally:
-        await consumer.stop()
+    async with open_consumer(settings) as consumer:
+        yield Reader(settings, consumer)
 
 
 def known_topic(name: str, prefix: str) -> str:

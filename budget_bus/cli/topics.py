@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from budget_bus.cli.find import find_service
-from budget_bus.errors import BudgetUnavailable, Conflict, NotFound, Rejected
+from budget_bus.errors import Conflict, NotFound, Rejected
 
 if TYPE_CHECKING:
     from budget_bus.settings import Settings
@@ -68,21 +68,12 @@ async def _accept_loss(settings: Settings, topic: str, partition: int) -> str:
 
 
 async def _log_start(settings: Settings, topic: str, partition: int) -> int:
-    from aiokafka import AIOKafkaConsumer
-    from aiokafka.errors import KafkaError
     from aiokafka.structs import TopicPartition
 
-    from budget_bus.kafka import connection
+    from budget_bus.cli.broker import open_consumer, partitions
 
-    consumer = AIOKafkaConsumer(**connection(settings), group_id=None, enable_auto_commit=False)
-    try:
-        await consumer.start()
-        known = await consumer.topics() and consumer.partitions_for_topic(topic)
-        if not known or partition not in known:
-            raise NotFound(f"the broker has no partition {partition} of {topic}; `budget topics apply` makes topics")
-        place = TopicPartition(topic, partition)
+    if partition not in await partitions(settings, topic):
+        raise NotFound(f"{topic} has no partition {partition}")
+    place = TopicPartition(topic, partition)
+    async with open_consumer(settings) as consumer:
         return int((await consumer.beginning_offsets([place]))[place])
-    except (KafkaError, OSError) as error:
-        raise BudgetUnavailable(f"the broker at {settings.kafka_bootstrap_servers} does not answer: {error}") from None
-    finally:
-        await consumer.stop()
