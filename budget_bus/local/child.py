@@ -16,6 +16,7 @@ from typing import Protocol
 from budget_bus.errors import BudgetUnavailable
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_QUOTED_CHARACTERS = 300
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 
 
@@ -162,7 +163,7 @@ def ended(code: int) -> str:
 def last_line(log: Path) -> str:
     """The last line of a log that says something, or a remark that there is none."""
     lines = last_lines(log, 1)
-    return lines[0] if lines else f"{log} is empty"
+    return lines[0][:_QUOTED_CHARACTERS] if lines else f"{log} is empty"
 
 
 def last_lines(log: Path, count: int) -> list[str]:

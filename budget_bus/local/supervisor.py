@@ -81,11 +81,11 @@ class Supervisor:
         The parts of one of *groups* are stopped together. Cancelled (somebody insisted), it kills what is left.
         """
         self._stopping = True
-        for kept in self._kept:
-            if kept.keeper:
-                kept.keeper.cancel()
-        await asyncio.gather(*(kept.keeper for kept in self._kept if kept.keeper), return_exceptions=True)
         try:
+            keepers = [kept.keeper for kept in self._kept if kept.keeper]
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
             for batch in self._batches(groups):
                 await asyncio.gather(*(child.stop(self.grace_s) for child in batch))
         finally:
