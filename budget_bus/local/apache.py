@@ -45,6 +45,9 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+# After kill -9 the controller refuses the new broker until the old one's session is over; the default is 9 s.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 message.max.bytes=8388608
 replica.fetch.max.bytes=8388608
 log.cleaner.dedupe.buffer.size=16777216
