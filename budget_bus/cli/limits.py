@@ -13,6 +13,8 @@ from budget_bus.cli.gateway import ask, items
 from budget_bus.cli.render import Format, FormatOption, show
 from budget_bus.errors import NotFound, Rejected
 
+# ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
+
 limits = typer.Typer(help="List, set and remove budgets.", no_args_is_help=True)
 
 _COLUMNS = {
@@ -23,6 +25,8 @@ _COLUMNS = {
     "Unit": "unit",
     "Limit": "limit",
     "Currency": "currency",
+    "Spent": "spent",
+    "Available": "available",
     "Policy": "policy",
     "Thresholds": "thresholds",
     "Time zone": "timezone",
@@ -58,16 +62,29 @@ class PolicyName(StrEnum):
 
 
 Names = list[str] | None
+PeriodArgument = Annotated[
+    LimitPeriod,
+    typer.Argument(metavar="PERIOD", help="hourly, daily, weekly, monthly or total.", case_sensitive=False),
+]
+AmountArgument = Annotated[
+    str, typer.Argument(metavar="AMOUNT", help="The limit: 10.0 of the currency, or whole tokens or requests.")
+]
+ScopeOption = Annotated[
+    str | None, typer.Option(help='The scope as JSON, e.g. {"user": {"not": ["bot"]}}; instead of the above.')
+]
+PolicyOption = Annotated[
+    PolicyName | None,
+    typer.Option("--policy", "--policy-type", case_sensitive=False, help="What happens over the limit."),
+]
+UnitOption = Annotated[LimitUnit, typer.Option(help="What is counted.", case_sensitive=False)]
+ThresholdOption = Annotated[
+    list[int] | None, typer.Option(help="Alert at this percentage; may be repeated (else 50, 80, 100).")
+]
 
 
 def set_limit(
-    period: Annotated[
-        LimitPeriod,
-        typer.Argument(metavar="PERIOD", help="hourly, daily, weekly, monthly or total.", case_sensitive=False),
-    ],
-    amount: Annotated[
-        str, typer.Argument(metavar="AMOUNT", help="The limit: 10.0 of the currency, or whole tokens or requests.")
-    ],
+    period: PeriodArgument,
+    amount: AmountArgument,
     *,
     provider: Annotated[Names, typer.Option(help="Only calls of this provider; repeat it for any of several.")] = None,
     component: Annotated[Names, typer.Option(help="Only calls of this component; may be repeated.")] = None,
@@ -76,26 +93,17 @@ def set_limit(
     task_type: Annotated[Names, typer.Option(help="Only this task type; may be repeated.")] = None,
     context_id: Annotated[Names, typer.Option(help="Only this context; may be repeated.")] = None,
     user: Annotated[Names, typer.Option(help="Only this user; may be repeated.")] = None,
-    scope: Annotated[
-        str | None, typer.Option(help='The scope as JSON, e.g. {"user": {"not": ["bot"]}}; instead of the above.')
-    ] = None,
-    policy: Annotated[
-        PolicyName | None,
-        typer.Option(
-            "--policy", "--policy-type", case_sensitive=False, help="What happens over the limit; else the default."
-        ),
-    ] = None,
-    unit: Annotated[LimitUnit, typer.Option(help="What is counted.", case_sensitive=False)] = LimitUnit.COST,
+    scope: ScopeOption = None,
+    policy: PolicyOption = None,
+    unit: UnitOption = LimitUnit.COST,
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Where days begin, e.g. Europe/Berlin.")] = None,
-    threshold: Annotated[
-        list[int] | None, typer.Option(help="Alert at this percentage; may be repeated (default 50, 80, 100).")
-    ] = None,
+    threshold: ThresholdOption = None,
     ceiling_percent: Annotated[int | None, typer.Option(help="SOFT_LIMIT turns hard at this percentage.")] = None,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Only tell what it would deny.")] = False,
+    shadow: Annotated[bool | None, typer.Option(help="Only tell what it would deny.")] = None,
 ) -> None:
     """
-    Create a budget, or change the one with the same scope, period and unit.
+    Create a budget, or change the one with the same scope, period and unit: what is not named keeps its value.
 
     Example: budget set-limit daily 10.0 --component rhetor --policy HARD_LIMIT
     """
@@ -108,20 +116,29 @@ def set_limit(
         "context_id": context_id,
         "user": user,
     }
-    body: dict[str, Any] = {
-        "period": period.value,
+    which = {"period": period.value, "unit": unit.value, "scope": _scope(named, scope)}
+    said = {
         "limit": _amount(amount, unit),
-        "unit": unit.value,
-        "scope": _scope(named, scope),
         "policy": policy.value if policy else None,
         "thresholds": sorted(set(threshold)) if threshold else None,
         "ceiling_percent": ceiling_percent,
         "timezone": timezone,
         "name": name,
-        "shadow": shadow or None,
+        "shadow": shadow,
     }
-    status, budget = ask("POST", "/api/limits", body={key: value for key, value in body.items() if value is not None})
-    print(f"{'created' if status == 201 else 'changed'} {_sentence(budget)}")
+    created, budget = _set(which, {key: value for key, value in said.items() if value is not None})
+    print(f"{'created' if created else 'changed'} {_sentence(budget)}")
+
+
+def _set(which: dict[str, Any], said: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
+    """Whether it was created, and the budget as it is now."""
+    found = items("/api/limits", {"period": which["period"], "unit": which["unit"]})
+    same = [budget["budget_id"] for budget in found if budget["scope"] == which["scope"]]
+    if same:
+        # POST would set to their defaults what is not said: a new amount must not turn a hard limit into a soft one.
+        return False, ask("PATCH", f"/api/limits/{same[0]}", body=said)[1]
+    status, budget = ask("POST", "/api/limits", body={**which, **said})
+    return status == 201, budget
 
 
 limits.command("set")(set_limit)
@@ -165,22 +182,25 @@ def _find(budget: str) -> str:
 
 
 def _scope(named: dict[str, Names], raw: str | None) -> dict[str, Any]:
-    scope: dict[str, Any] = {key: value[0] if len(value) == 1 else value for key, value in named.items() if value}
-    if raw is None:
-        return scope
-    if scope:
-        raise typer.BadParameter(f"--scope says it all; leave out --{next(iter(scope)).replace('_', '-')}")
+    """The scope in its one spelling, as the gateway shows it."""
+    from budget_bus.policy.scope import parse_scope
+
+    scope: Any = {key: value for key, value in named.items() if value}
+    if raw is not None:
+        if scope:
+            raise typer.BadParameter(f"--scope says it all; leave out --{next(iter(scope)).replace('_', '-')}")
+        try:
+            scope = json.loads(raw)
+        except ValueError as error:
+            raise typer.BadParameter(f"is not JSON: {error}", param_hint="--scope") from None
     try:
-        parsed = json.loads(raw)
-    except ValueError as error:
-        raise typer.BadParameter(f"is not JSON: {error}", param_hint="--scope") from None
-    if not isinstance(parsed, dict):
-        raise typer.BadParameter('must be an object such as {"component": "rhetor"}', param_hint="--scope")
-    return parsed
+        return parse_scope(scope).to_json()
+    except Rejected as error:
+        raise typer.BadParameter(str(error.errors[0])) from None
 
 
 def _amount(text: str, unit: LimitUnit) -> str:
-    from budget_bus.money import parse_amount  # noqa: PLC0415 - as everything that only a running command needs
+    from budget_bus.money import parse_amount
 
     if unit is LimitUnit.COST:
         try:
@@ -196,5 +216,5 @@ def _sentence(budget: dict[str, Any]) -> str:
     measure = budget.get("currency") if budget.get("unit") == "cost" else budget.get("unit")
     scope = budget.get("scope") or {}
     about = json.dumps(scope, ensure_ascii=False) if scope else "everything"
-    policy = budget.get("policy") or "the default policy"
+    policy = f"{budget['policy']}{' (the default)' if budget.get('policy_source') == 'default' else ''}"
     return f"{budget['budget_id']}: {budget['period']} {budget['limit']} {measure} for {about}, {policy}"

@@ -66,18 +66,21 @@ def _percent(budget: dict[str, Any]) -> str | None:
 
 def _lines(answer: dict[str, Any]) -> list[str]:
     database, broker = answer.get("database") or {}, answer.get("broker") or {}
-    holds = answer.get("holds") or {}
+    holds = answer.get("holds")
+    held = f"{holds['open']} open, {holds['unconfirmed']} unconfirmed" if holds else "unknown"
     stale = " - STALE: decisions are made on old numbers" if answer.get("stale") else ""
     lines = [
         f"budget_bus {answer.get('version', '?')}, up {_duration(answer.get('uptime_s') or 0)}{stale}",
         f"database: {_health(database)} (PostgreSQL {database.get('version') or 'unknown'})",
-        f"broker:   {_health(broker)} {broker.get('bootstrap_servers', '')} ({broker.get('kind') or 'unknown'})",
-        f"holds:    {holds.get('open', 0)} open, {holds.get('unconfirmed', 0)} unconfirmed",
+        f"broker:   {_health(broker)} {broker.get('bootstrap_servers') or ''} ({broker.get('kind') or 'unknown'})",
+        f"holds:    {held}",
     ]
     for topic in answer.get("topics") or []:
         lag_s = topic.get("lag_s")
-        age = "" if lag_s is None else f", {lag_s} s"
-        lines.append(f"topic:    {topic.get('topic')}: {topic.get('lag_messages')} messages behind{age}")
+        lag = topic.get("lag_messages")
+        behind = "lag unknown" if lag is None else f"{lag} messages behind"
+        age = "" if lag_s is None else f", {lag_s:g} s"
+        lines.append(f"topic:    {topic.get('topic')}: {behind}{age}")
     return lines
 
 

@@ -1,0 +1,48 @@
+"""`budget --help` is quick, and every command says what it does with an example."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("aiokafka", "asyncpg", "httpx2", "pydantic", "rich", "starlette", "genai_prices")
+COMMANDS = (
+    ["status"],
+    ["set-limit"],
+    ["get-usage"],
+    ["import"],
+    ["limits", "list"],
+    ["limits", "set"],
+    ["limits", "remove"],
+    ["topics", "apply"],
+    ["topics", "accept-loss"],
+    ["db", "migrate"],
+    ["db", "check"],
+    ["dlq", "list"],
+    ["dlq", "show"],
+    ["dlq", "replay"],
+)
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_help_loads_nothing_heavy() -> None:
+    found = _run("-c", f"import sys, budget_bus.cli; print([name for name in {HEAVY} if name in sys.modules])")
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_an_example(command: list[str]) -> None:
+    told = _run("-m", "budget_bus.cli", *command, "--help")
+    assert told.returncode == 0
+    assert "Example: " in told.stdout
+
+
+def test_a_command_that_is_not_there_is_bad_usage() -> None:
+    told = _run("-m", "budget_bus.cli", "limts")
+    assert told.returncode == 2
+    assert "limts" in told.stderr
