@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 from uuid import UUID
 
 from aiokafka import ConsumerRecord
@@ -24,8 +24,7 @@ _DERIVED = UUID("6f0b7a52-3c2d-5f57-9a43-2d1f0a8e7c11")  # the name space of ids
 _FREE = Cost(Nanos(0), Nanos(0), Nanos(0))
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """One usable usage event."""
 
     record: ConsumerRecord

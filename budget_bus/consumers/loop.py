@@ -160,6 +160,9 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
                         owned[partition] = Owned(claim)
                 if generation == self._generation:
                     self._owned, self._halted = owned, set(assigned) - set(owned)
+                    # What was fetched while we asked the database has been dropped; from here on it is expected.
+                    for partition, mine in owned.items():
+                        self._consumer.seek(partition, mine.claim.next_offset)
                     metrics.HALTED_PARTITIONS.labels(self._topic).set(len(self._halted))
                     self.ready.set()
                 return

@@ -49,7 +49,7 @@ async def claim_partition(
     pool: asyncpg.Pool, consumer: AIOKafkaConsumer, partition: TopicPartition, *, topic: str, owner: str
 ) -> Claim | None:
     """
-    Take *partition* and place the consumer at the offset that the books expect.
+    Take *partition*; the books say at which offset it goes on.
 
     A log that has become shorter (a broker that lost data, a topic made anew) is read again from its start: events
     that are in the books are recognised by their ids. A log that has lost records which were never read is not
@@ -74,5 +74,4 @@ async def claim_partition(
             fix=f"budget topics accept-loss {topic} {partition.partition}",
         )
         return None
-    consumer.seek(partition, claim.next_offset)
     return claim

@@ -24,7 +24,7 @@ from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, fence, holds, ledger
 from budget_bus.store.balances import Delta
 from budget_bus.store.catalogue import Catalogue
-from budget_bus.store.ledger import BUCKET_S, LedgerRow, RollupKey
+from budget_bus.store.ledger import LedgerRow, RollupKey, bucket_of
 
 UNPRICED_CURRENCY = "USD"  # what an unpriced event will be priced in
 
@@ -159,9 +159,9 @@ class Booking:
                 self._released[balance_id].unconfirmed -= amount
 
     def _roll_up(self, event: Incoming) -> None:
-        call, seconds = event.call, int(event.occurred_at.timestamp())
+        call = event.call
         key = RollupKey(
-            datetime.fromtimestamp(seconds - seconds % BUCKET_S, UTC),
+            bucket_of(event.occurred_at),
             call.component,
             call.provider,
             call.model,
@@ -172,11 +172,14 @@ class Booking:
             event.price.currency if event.price else UNPRICED_CURRENCY,
         )
         sums = self.rollups.setdefault(key, [0] * 6)
-        unpriced = event.cost is None
-        added = (1, event.tokens.input, event.tokens.output, event.cost.total if event.cost else 0, unpriced,
-                 event.tokens.total if unpriced else 0)  # fmt: skip
-        for index, amount in enumerate(added):
-            sums[index] += amount
+        sums[0] += 1
+        sums[1] += event.tokens.input
+        sums[2] += event.tokens.output
+        if event.cost is None:
+            sums[4] += 1
+            sums[5] += event.tokens.total
+        else:
+            sums[3] += event.cost.total
 
     async def move_balances(self, connection: asyncpg.Connection) -> None:
         """Lock and move the balances, the last thing of the transaction, and announce what changed."""

@@ -9,7 +9,17 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from budget_bus.events.fields import Instant, Name, ServiceTier, Tags, Text, TokenCount, WireModel, whole_number, wrong_field
+from budget_bus.events.fields import (
+    Instant,
+    Name,
+    ServiceTier,
+    Tags,
+    Text,
+    TokenCount,
+    WireModel,
+    whole_number,
+    wrong_field,
+)
 
 
 class CheckRequested(WireModel):

@@ -44,6 +44,8 @@ def _reason(item: Any) -> str:
     if item["type"] == "missing":
         return "is required"
     if item["type"] == "string_pattern_mismatch":
+        if item["loc"][-1] == "currency":
+            return "must be a three-letter ISO 4217 code such as USD"
         return "must not contain control characters"
     cause = item.get("ctx", {}).get("error")
     return str(cause) if isinstance(cause, ValueError) else str(item["msg"])

@@ -9,10 +9,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from budget_bus.money import MAX_NANOS, NANOS_PER_UNIT, format_nanos
+
 MAX_TOKENS = 1_000_000_000  # per event; a hundred thousand such events still fit a BIGINT of nanos
 MAX_TAGS = 32
 MAX_BODY_BYTES = 4 * 1024 * 1024
-EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)  # LLM calls are younger; windows of year 1 overflow
+# LLM calls are younger than this, and windows near the ends of the calendar overflow.
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+_MAX_AMOUNT = Decimal(MAX_NANOS) / NANOS_PER_UNIT
 MAX_FUTURE_S = 300
 
 
@@ -21,10 +25,22 @@ def whole_number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _written_instant(value: Any) -> Any:
+    # pydantic would take numbers, also as text, for seconds since 1970.
+    if not isinstance(value, datetime) and not (isinstance(value, str) and value[10:11] in ("T", "t", " ")):
+        raise ValueError("must be an RFC 3339 instant such as 2026-01-31T12:00:00Z")
+    return value
+
+
 def _utc(at: datetime) -> datetime:
-    if at < EARLIEST:
-        raise ValueError("must not be before 2000-01-01")
-    return at.astimezone(UTC)
+    if not EARLIEST <= at < LATEST:
+        raise ValueError("must be between the years 2000 and 2200")
+    return at.astimezone(UTC) if at.utcoffset() else at
+
+
+def _plain(amount: Decimal) -> Decimal:
+    # "1" and "1.0" are the same amount, so they must not tell a duplicate from a conflict.
+    return Decimal(format_nanos(int(amount * NANOS_PER_UNIT)))
 
 
 def _sorted_tags(tags: dict[str, str]) -> dict[str, str]:
@@ -38,11 +54,13 @@ _PRINTABLE = r"^[^\p{Cc}]*$"
 
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=_PRINTABLE)]
 TokenCount = Annotated[int, BeforeValidator(whole_number), Field(ge=0, le=MAX_TOKENS)]
-Instant = Annotated[AwareDatetime, AfterValidator(_utc)]
+# Lax, because what a function hands on no longer counts as JSON, of which strict mode takes text.
+Instant = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_instant), AfterValidator(_utc)]
 Tags = Annotated[
     dict[Name, Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE)]], AfterValidator(_sorted_tags)
 ]
 Text = Annotated[str, StringConstraints(max_length=MAX_BODY_BYTES)]
+Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 ServiceTier = Literal["standard", "batch", "flex", "priority"]
 
 
@@ -60,5 +78,5 @@ class WireModel(BaseModel):
 class Amount(WireModel):
     """An amount of money: a decimal string and its ISO 4217 currency."""
 
-    amount: Annotated[Decimal, Field(ge=0, max_digits=19, decimal_places=9)]
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    amount: Annotated[Decimal, Field(ge=0, le=_MAX_AMOUNT, decimal_places=9), AfterValidator(_plain)]
+    currency: Currency

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 # An event without request_id may settle a hold that was decided this much after it: the clocks of two machines differ.
@@ -40,8 +41,7 @@ class Hold:
         return self.state in (HoldState.OPEN, HoldState.UNCONFIRMED)
 
 
-@dataclass(frozen=True, slots=True)
-class Settling:
+class Settling(NamedTuple):
     """What of an event decides which hold it settles."""
 
     event_id: UUID

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from budget_bus.money import Nanos, PicosPerToken, round_picos
 
@@ -18,8 +19,7 @@ class PriceStatus(StrEnum):
     FALLBACK = "fallback"
 
 
-@dataclass(frozen=True, slots=True)
-class Tokens:
+class Tokens(NamedTuple):
     """
     Token counts of one call in OpenTelemetry's words.
 
@@ -93,8 +93,7 @@ class Price:
         return [rate for rate in rates if rate is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
+class Cost(NamedTuple):
     """A call's cost in nanos; `input + output == total`, whatever was rounded."""
 
     total: Nanos
@@ -111,6 +110,8 @@ def cost_of(tokens: Tokens, price: Price) -> Cost:
     as those: no token is charged twice.
     """
     size = tokens.input
+    if not any(tokens[2:]):  # no subsets, as in most calls
+        return _sum(size * price.input.at(size) + price.per_request_picos, tokens.output * price.output.at(size))
     uncached = max(0, size - tokens.cache_read - tokens.cache_creation)
     unreasoned = max(0, tokens.output - tokens.reasoning_output)
     # Cached audio is in both subsets; charging it in both would cost more than the bound that its check held.
@@ -128,6 +129,10 @@ def cost_of(tokens: Tokens, price: Price) -> Cost:
         + tokens.reasoning_output * (price.reasoning_output or price.output).at(size)
         + output_audio * (price.output_audio or price.output).at(size)
     )
+    return _sum(input_picos, output_picos)
+
+
+def _sum(input_picos: int, output_picos: int) -> Cost:
     total = round_picos(input_picos + output_picos)
     input_nanos = min(round_picos(input_picos), total)
     return Cost(total, input_nanos, Nanos(total - input_nanos))

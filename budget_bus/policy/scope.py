@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from budget_bus.errors import FieldError, Rejected
 
@@ -13,8 +13,7 @@ FIELDS = ("component", "provider", "model", "tier", "task_type", "context_id", "
 MAX_NAMES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What of a model call decides which budgets it belongs to. Providers are stored names."""
 
     component: str

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from budget_bus.errors import Retryable
 from budget_bus.store.sql import queries
 
 _SQL = queries("ledger")
-BUCKET_S = 900
+_BUCKET_S = 900
 
 
 class LedgerRow(NamedTuple):
@@ -72,6 +73,16 @@ class RollupKey(NamedTuple):
     user: str
     context_id: str
     currency: str
+
+
+def bucket_of(at: datetime) -> datetime:
+    """The start of the 15-minute UTC bucket that *at* falls in."""
+    return _bucket(int(at.timestamp()) // _BUCKET_S)
+
+
+@lru_cache(maxsize=4096)
+def _bucket(number: int) -> datetime:
+    return datetime.fromtimestamp(number * _BUCKET_S, UTC)
 
 
 async def known(connection: asyncpg.Connection, event_ids: Sequence[UUID]) -> dict[UUID, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 
@@ -54,10 +55,15 @@ async def _prepare(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "jsonb",
         schema="pg_catalog",
-        encoder=lambda value: b"\x01" + json.dumps(value).encode(),
+        encoder=_write_jsonb,
         decoder=lambda raw: json.loads(raw[1:]),
         format="binary",
     )
+
+
+def _write_jsonb(value: Any) -> bytes:
+    # Most events have no tags, and then this is all that dumping would give.
+    return b"\x01{}" if value == {} else b"\x01" + json.dumps(value).encode()
 
 
 async def _leave(_connection: asyncpg.Connection) -> None:
