@@ -30,6 +30,7 @@ class Parts:
     pool: asyncpg.Pool
     bus: BudgetBus
     log_ends: LogEnds
+    settling_patience_s: float = 5.0  # how long ?wait=true waits for the settler
     now: Callable[[], datetime] = _utc_now
     started_s: float = field(default_factory=time.monotonic)
 

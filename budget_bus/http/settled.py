@@ -17,7 +17,6 @@ from budget_bus.money import format_nanos
 from budget_bus.store import reads
 from budget_bus.store.reads import Recorded
 
-PATIENCE_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.005, 0.1
 
 Place = tuple[int, int]  # partition and offset
@@ -43,23 +42,21 @@ class Result(BaseModel):
     occurred_at: datetime | None = None
 
 
-async def await_settled(
-    parts: Parts, events: Sequence[UsageRecorded], places: Sequence[Place], *, patience_s: float = PATIENCE_S
-) -> list[Result] | None:
-    """What became of *events*, which lie at *places*; None if the settler has not passed them in *patience_s*."""
+async def await_settled(parts: Parts, events: Sequence[UsageRecorded], places: Sequence[Place]) -> list[Result] | None:
+    """What became of *events*, which lie at *places*; None if the settler has not passed them in time."""
     if any(offset < 0 for _, offset in places):
         return None  # The broker did not say where a record lies that it had got before.
     wanted: dict[int, int] = {}
     for part, offset in places:
         wanted[part] = max(offset, wanted.get(part, 0))
-    if not await _passed(parts, wanted, patience_s):
+    if not await _passed(parts, wanted):
         return None
     rows = await reads.recorded(parts.pool, [event.event_id for event in events if event.event_id])
     return [_result(event, place, rows) for event, place in zip(events, places, strict=True)]
 
 
-async def _passed(parts: Parts, wanted: Mapping[int, int], patience_s: float) -> bool:
-    pause_s, deadline = _FIRST_PAUSE_S, asyncio.get_running_loop().time() + patience_s
+async def _passed(parts: Parts, wanted: Mapping[int, int]) -> bool:
+    pause_s, deadline = _FIRST_PAUSE_S, asyncio.get_running_loop().time() + parts.settling_patience_s
     while True:
         progress = await reads.progress(parts.pool, USAGE_RECORDED)
         if all(part in progress and progress[part].next_offset > offset for part, offset in wanted.items()):

@@ -218,7 +218,13 @@ class BudgetBus:
         listener = await self._hear(request_id)
         correlation_id = uuid4().hex  # not the request_id: the same question may be asked twice at once
         now = datetime.now(UTC)
-        question = question.model_copy(update={"requested_at": now, "deadline": now + timedelta(seconds=timeout_s)})
+        # Updated fields count as set: a request_id that is a default would not be sent otherwise.
+        update = {
+            "request_id": question.request_id,
+            "requested_at": now,
+            "deadline": now + timedelta(seconds=timeout_s),
+        }
+        question = question.model_copy(update=update)
         answer = listener.expect(correlation_id)
         try:
             async with asyncio.timeout(timeout_s):

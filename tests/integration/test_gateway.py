@@ -1,0 +1,288 @@
+"""The gateway in process, on a real broker and PostgreSQL, with the settler and decider running."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import asyncpg
+import httpx2
+import pytest
+
+from budget_bus.http.app import build_app
+from budget_bus.http.server import open_parts
+from budget_bus.producers.topics import apply_topics
+from budget_bus.roles import decider, settler
+from budget_bus.settings import Settings
+
+CALL = {"component": "rhetor", "provider": "anthropic", "model": "claude-3-opus"}
+USED = {**CALL, "input_tokens": 1000, "output_tokens": 100}
+
+
+@asynccontextmanager
+async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    async with open_parts(settings) as parts:
+        parts = replace(parts, settling_patience_s=settings.check_timeout_ms / 1000)
+        transport = httpx2.ASGITransport(app=build_app(parts))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            yield client
+
+
+@pytest.fixture
+async def topics(kafka: str, settings: Settings) -> None:
+    await apply_topics(settings)
+
+
+@pytest.fixture
+async def client(topics: None, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    # Patient, because the first question also waits until the decider has joined its group.
+    patient = settings.model_copy(update={"check_timeout_ms": 30_000})
+    async with settler(settings), decider(settings), client_of(patient) as client:
+        yield client
+
+
+@pytest.fixture
+async def lone_client(topics: None, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
+    """A gateway without consumers behind it."""
+    async with client_of(settings.model_copy(update={"check_timeout_ms": 500})) as client:
+        yield client
+
+
+async def record(client: httpx2.AsyncClient, *events: dict[str, Any]) -> list[dict[str, Any]]:
+    response = await client.post("/api/record?wait=true", json=list(events))
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.json()["results"]
+    return results
+
+
+async def test_ready_names_what_is_there(client: httpx2.AsyncClient) -> None:
+    response = await client.get("/health/ready")
+    assert response.status_code == 200
+    assert response.json() == {"ready": True, "checks": {"database": "ok", "broker": "ok", "answers": "ok"}}
+    assert (await client.get("/health/live")).json() == {"status": "live"}
+    assert "budget_bus_decisions_total" in (await client.get("/metrics")).text
+
+
+async def test_wait_says_recorded_then_duplicate_then_conflict(client: httpx2.AsyncClient) -> None:
+    event = {**USED, "event_id": str(uuid4())}
+    (first,) = await record(client, event)
+    assert first["status"] == "recorded"
+    assert (first["cost"], first["total_tokens"], first["currency"]) == ("0.0225", 1100, "USD")
+    assert (first["input_cost"], first["output_cost"]) == ("0.015", "0.0075")
+    (again,) = await record(client, event)
+    assert again == {**first, "status": "duplicate"}
+    (other,) = await record(client, {**event, "output_tokens": 101})
+    assert other == {**first, "status": "conflict"}
+
+
+async def test_wait_says_late_when_the_window_had_closed(client: httpx2.AsyncClient) -> None:
+    await client.post("/api/limits", json={"period": "daily", "limit": 10})
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+    (result,) = await record(client, {**USED, "occurred_at": yesterday})
+    assert result["status"] == "late"
+
+
+async def test_a_list_with_one_bad_event_writes_nothing(client: httpx2.AsyncClient, pool: asyncpg.Pool) -> None:
+    events = [dict(USED) for _ in range(5)]
+    del events[3]["model"]
+    bare = await client.post("/api/record", json=events)
+    named = await client.post("/api/record", json={"events": events})
+    assert (bare.status_code, named.status_code) == (422, 422)
+    assert bare.json()["errors"] == [{"field": "3.model", "message": "is required"}]
+    assert named.json()["errors"] == [{"field": "events.3.model", "message": "is required"}]
+    await record(client, USED)  # what came after it is in the books, so what came before would be too
+    assert await pool.fetchval("SELECT count(*) FROM ledger") == 1
+
+
+async def test_an_event_in_the_future_is_refused_with_its_index(lone_client: httpx2.AsyncClient) -> None:
+    ahead = (datetime.now(UTC) + timedelta(seconds=400)).isoformat()
+    response = await lone_client.post("/api/record", json={"events": [USED, {**USED, "occurred_at": ahead}]})
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "events.1.occurred_at"
+
+
+async def test_without_a_settler_the_events_are_pending(lone_client: httpx2.AsyncClient) -> None:
+    response = await lone_client.post("/api/record?wait=true", json=USED)
+    assert response.status_code == 202
+    body = response.json()
+    assert (body["accepted"], len(body["event_ids"]), body["status"]) == (1, 1, "pending")
+
+
+async def test_record_answers_202_with_the_ids_in_order(lone_client: httpx2.AsyncClient) -> None:
+    given = [str(uuid4()) for _ in range(3)]
+    response = await lone_client.post("/api/record", json=[{**USED, "event_id": i} for i in given])
+    assert response.status_code == 202
+    assert response.json() == {"accepted": 3, "event_ids": given}
+
+
+async def test_a_check_is_denied_by_a_hard_limit_and_its_repeat_gets_the_same_bytes(client: httpx2.AsyncClient) -> None:
+    limit = {"period": "daily", "limit": "0.01", "policy": "HARD_LIMIT", "name": "tiny"}
+    assert (await client.post("/api/limits", json=limit)).status_code == 201
+    question = {**CALL, "request_id": str(uuid4()), "estimated_tokens": 1000}
+    first = await client.post("/api/check", json=question)
+    assert first.status_code == 200
+    info = first.json()
+    assert (info["allowed"], info["action"], info["policy_type"]) == (False, "deny", "hard_limit")
+    assert info["budgets"][0]["name"] == "tiny"
+    assert (await client.post("/api/check", json=question)).content == first.content
+
+
+async def test_the_same_request_id_with_another_question_is_a_conflict(client: httpx2.AsyncClient) -> None:
+    question = {**CALL, "request_id": str(uuid4()), "estimated_tokens": 1000}
+    assert (await client.post("/api/check", json=question)).status_code == 200
+    response = await client.post("/api/check", json={**question, "estimated_tokens": 1001})
+    assert response.status_code == 409
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["type"] == "conflict"
+
+
+async def test_with_the_decider_away_a_check_is_504_with_its_request_id(lone_client: httpx2.AsyncClient) -> None:
+    request_id = str(uuid4())
+    response = await lone_client.post("/api/check", json={**CALL, "request_id": request_id, "estimated_tokens": 1})
+    assert response.status_code == 504
+    assert (response.json()["type"], response.json()["request_id"]) == ("no-answer", request_id)
+
+
+async def test_checks_that_wait_together_each_get_their_own_answer(client: httpx2.AsyncClient) -> None:
+    ids = [str(uuid4()) for _ in range(30)]
+    responses = await asyncio.gather(
+        *(client.post("/api/check", json={**CALL, "request_id": i, "estimated_tokens": 10}) for i in ids)
+    )
+    assert [response.json()["request_id"] for response in responses] == ids
+
+
+async def test_a_hold_is_listed_until_it_is_settled(client: httpx2.AsyncClient) -> None:
+    checked = await client.post("/api/check", json={**CALL, "estimated_tokens": 1000})
+    assert checked.status_code == 200, checked.text
+    request_id = checked.json()["request_id"]
+    (hold,) = (await client.get("/api/holds")).json()["items"]
+    assert (hold["request_id"], hold["state"], hold["component"]) == (request_id, "open", "rhetor")
+    await record(client, {**USED, "request_id": request_id})
+    assert (await client.get("/api/holds?component=rhetor")).json() == {"items": [], "next_cursor": None}
+
+
+async def test_usage_sums_groups_and_edges_to_the_last_digit(client: httpx2.AsyncClient) -> None:
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
+    at = [day + timedelta(minutes=m, seconds=s) for m, s in ((0, 0), (7, 30), (14, 59), (15, 0), (44, 59), (47, 0))]
+    await record(
+        client,
+        *({**USED, "occurred_at": t.isoformat(), "component": "ab"[i % 2]} for i, t in enumerate(at)),
+        {**USED, "model": "nobody-knows-it", "occurred_at": at[3].isoformat(), "provider": "unheard-of"},
+    )
+
+    async def usage(start: datetime, end: datetime, **more: str) -> dict[str, Any]:
+        params = {"start": start.isoformat(), "end": end.isoformat(), **more}
+        response = await client.get("/api/usage/daily", params=params)
+        assert response.status_code == 200, response.text
+        report: dict[str, Any] = response.json()
+        return report
+
+    whole = await usage(day, day + timedelta(days=1), group_by="component,model")
+    assert (whole["totals"]["requests"], whole["totals"]["unpriced_requests"]) == (7, 1)
+    assert whole["totals"]["cost"] == "0.135"
+    assert [(g["key"]["component"], g["requests"], g["cost"]) for g in whole["groups"]] == [
+        ("a", 3, "0.0675"),
+        ("b", 3, "0.0675"),
+        ("rhetor", 1, "0"),
+    ]
+    # From the ledger alone, from ledger and rollups, and with an end that is excluded.
+    for start_s, end_s, expected in (
+        (0, 450, 1),
+        (1, 451, 1),
+        (450, 2820, 4),
+        (450, 2821, 5),
+        (899, 900, 1),
+        (898, 899, 0),
+    ):
+        part = await usage(day + timedelta(seconds=start_s), day + timedelta(seconds=end_s), model="claude-3-opus")
+        assert part["totals"]["requests"] == expected, (start_s, end_s)
+
+
+async def test_usage_shows_the_periods_budgets_that_the_filters_do_not_contradict(client: httpx2.AsyncClient) -> None:
+    for period, scope in (("daily", {}), ("daily", {"component": "rhetor"}), ("weekly", {})):
+        await client.post("/api/limits", json={"period": period, "limit": 5, "scope": scope})
+    await record(client, USED)
+
+    async def spent(**params: str) -> list[tuple[dict[str, str], str]]:
+        report = (await client.get("/api/usage/daily", params=params)).json()
+        return [(b["scope"], b["spent"]) for b in report["budgets"]]
+
+    assert await spent() == [({}, "0.0225"), ({"component": "rhetor"}, "0.0225")]
+    assert await spent(component="ergon") == [({}, "0.0225")]
+
+
+async def test_a_limit_set_after_usage_shows_what_is_spent_already(client: httpx2.AsyncClient) -> None:
+    await record(client, USED)
+    created = await client.post("/api/limits", json={"period": "daily", "limit": 1})
+    assert created.status_code == 201
+    assert (created.json()["spent"], created.json()["available"]) == ("0.0225", "0.9775")
+
+
+async def test_a_limit_is_created_changed_patched_and_removed(lone_client: httpx2.AsyncClient) -> None:
+    body = '{"period": "daily", "limit": 10.10, "policy": "hard_limit", "scope": {"component": "x"}}'
+    created = await lone_client.post("/api/limits", content=body)
+    assert created.status_code == 201, created.text
+    budget = created.json()
+    assert (budget["limit"], budget["policy"], budget["name"]) == ("10.1", "HARD_LIMIT", "daily component=x")
+    changed = await lone_client.post("/api/limits", content=body.replace("10.10", "11"))
+    assert (changed.status_code, changed.json()["budget_id"]) == (200, budget["budget_id"])
+    path = f"/api/limits/{budget['budget_id']}"
+    patched = await lone_client.patch(path, json={"policy": None, "thresholds": [90]})
+    assert (patched.json()["policy"], patched.json()["policy_source"]) == ("WARN", "default")
+    assert (patched.json()["limit"], patched.json()["thresholds"]) == ("11", [90])
+    listed = (await lone_client.get("/api/limits", params={"component": "x"})).json()
+    assert [item["budget_id"] for item in listed["items"]] == [budget["budget_id"]]
+    assert (await lone_client.delete(path)).status_code == 204
+    assert (await lone_client.get(path)).status_code == 404
+    assert (await lone_client.delete(path)).json()["type"] == "not-found"
+
+
+async def test_status_shows_lag_and_balances(client: httpx2.AsyncClient, settings: Settings) -> None:
+    await client.post("/api/limits", json={"period": "total", "limit": 100, "unit": "requests"})
+    await record(client, USED)
+    status = (await client.get("/api/status")).json()
+    assert status["database"]["ok"]
+    assert status["broker"] == {
+        "ok": True,
+        "bootstrap_servers": settings.kafka_bootstrap_servers,
+        "kind": "configured",
+    }
+    assert [(t["topic"], t["lag_messages"], t["lag_s"]) for t in status["topics"]] == [
+        ("usage.recorded", 0, 0.0),
+        ("check.requested", 0, 0.0),
+    ]
+    assert status["stale"] is False
+    assert (status["budgets"][0]["spent"], status["budgets"][0]["window_end"]) == ("1", None)
+
+
+async def test_lag_is_what_nobody_has_read(lone_client: httpx2.AsyncClient) -> None:
+    await lone_client.post("/api/record", json=[USED] * 7)
+    status = (await lone_client.get("/api/status")).json()
+    assert status["topics"][0]["lag_messages"] == 7
+    assert (status["topics"][0]["lag_s"], status["stale"]) == (None, True)
+
+
+async def test_alerts_are_listed_newest_first(client: httpx2.AsyncClient) -> None:
+    await client.post("/api/limits", json={"period": "daily", "limit": "0.03", "thresholds": [50, 100]})
+    await record(client, USED)
+    await record(client, USED)
+    page = (await client.get("/api/alerts", params={"page_size": 1})).json()
+    rest = (await client.get("/api/alerts", params={"cursor": page["next_cursor"]})).json()
+    assert [alert["threshold_percent"] for alert in (*page["items"], *rest["items"])] == [100, 50]
+    assert page["items"][0]["acknowledged_at"] is None
+
+
+async def test_the_bodies_limit_holds_without_a_content_length(lone_client: httpx2.AsyncClient) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 100_000
+
+    response = await lone_client.post("/api/record", content=endless())
+    assert response.status_code == 413
+    assert json.loads(response.content)["type"] == "too-large"
