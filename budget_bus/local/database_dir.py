@@ -79,7 +79,7 @@ def locate(
 def reaches(account: Account, path: Path) -> bool:
     """Whether *account* can get to *path*: asked as that account, because mode bits alone do not tell."""
     result = subprocess.run(
-        ["/usr/bin/env", "test", "-r", path, "-a", "-x", path],
+        ["/bin/sh", "-c", 'test -r "$1" && test -x "$1"', "sh", path],
         user=account.uid,
         group=account.gid,
         extra_groups=[],
