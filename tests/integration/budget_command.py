@@ -23,8 +23,14 @@ class Result:
         return json.loads(self.out)
 
 
-async def budget(settings: Settings, *arguments: object, code: int | None = 0, **environ: str) -> Result:
-    """Run it to its end; fails unless it ends with *code*, or with a traceback whatever the code."""
+# A test run in the background ignores SIGINT, and so would its children.
+_LISTENING = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from budget_bus.cli import main; main()"
+)
+
+
+async def start(settings: Settings, *arguments: object, **environ: str) -> asyncio.subprocess.Process:
+    """Start the command; it can be interrupted."""
     database = settings.database_url
     ours = {
         "BUDGET_DATA_DIR": str(settings.data_dir),
@@ -34,14 +40,19 @@ async def budget(settings: Settings, *arguments: object, code: int | None = 0, *
         "BUDGET_HOST": settings.host,
         "BUDGET_PORT": str(settings.port),
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "budget_bus.cli", *map(str, arguments)),
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _LISTENING, *map(str, arguments)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **ours, **environ},
         cwd=settings.data_dir,
     )
+
+
+async def budget(settings: Settings, *arguments: object, code: int | None = 0, **environ: str) -> Result:
+    """Run it to its end; fails unless it ends with *code*, or with a traceback whatever the code."""
+    process = await start(settings, *arguments, **environ)
     try:
         out, err = await asyncio.wait_for(process.communicate(), 120)
     finally:

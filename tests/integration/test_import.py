@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 import pytest
+from aiokafka.structs import TopicPartition
 
+from budget_bus.cli.broker import open_consumer
+from budget_bus.events.topics import USAGE_RECORDED
 from budget_bus.policy.budget import LimitSpec, Unit
 from budget_bus.policy.scope import Scope
 from budget_bus.policy.windows import Period
 from budget_bus.roles import settler
 from budget_bus.settings import Settings
 from budget_bus.store.limits import set_limit
-from tests.integration.budget_command import budget
+from tests.integration.budget_command import budget, start
 
 DATA = Path(__file__).parents[2] / "../shared/data"
 COLUMNS = (
@@ -145,3 +149,25 @@ async def test_jsonl_with_nested_columns(settings: Settings, pool: asyncpg.Pool,
         assert "2 were counted before" in again.out
     assert [row[:4] for row in await _books(pool)] == [("apollo", 1, 12, 3), ("rhetor", 1, 12, 3)]
     assert await pool.fetchval("SELECT reported_cost_nanos FROM ledger LIMIT 1") == 100_000_000
+
+
+@pytest.mark.usefixtures("topics")
+async def test_an_import_that_is_interrupted_is_completed_by_running_it_again(
+    settings: Settings, pool: asyncpg.Pool, tmp_path: Path
+) -> None:
+    rows = [f"2026-01-01 {i // 3600:02}:{i // 60 % 60:02}:{i % 60:02},{i % 100},1" for i in range(15_000)]
+    path = _write(tmp_path / "long.csv", *rows)
+    process = await start(settings, "import", path, *PLAIN)
+    places = [TopicPartition(settings.topic_prefix + USAGE_RECORDED, part) for part in range(settings.kafka_partitions)]
+    async with open_consumer(settings) as consumer:
+        while not sum((await consumer.end_offsets(places)).values()):
+            pass
+    process.send_signal(signal.SIGINT)
+    _, err = await process.communicate()
+    assert process.returncode == 130
+    assert "none is counted twice" in err.decode()
+    async with settler(settings):
+        again = await budget(settings, "import", path, *PLAIN)
+    assert "sent 15000 rows" in again.out
+    assert "0 were counted before" not in again.out
+    assert (await _books(pool))[0][1:4] == (15_000, 742_500, 15_000)

@@ -183,9 +183,7 @@ def _sums(totals: Totals) -> str:
 
 def _how_to_resume(done: int, total: int) -> str:
     again = shlex.join(["budget", *sys.argv[1:]])
-    return (
-        f"stopped: {done} of {total} rows are sent. To go on, run the same again; no row is counted twice:\n  {again}"
-    )
+    return f"stopped: {done} of {total} rows are acknowledged. Run it again to go on; none is counted twice:\n  {again}"
 
 
 def _zone(name: str) -> ZoneInfo:
