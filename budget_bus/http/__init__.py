@@ -7,6 +7,6 @@ body.py      request bytes, bounded, -> a model                    query.py   qu
 parts.py     what the handlers are handed
 check.py     POST /api/check            record.py  POST /api/record            settled.py  ?wait=true
 usage.py     GET /api/usage/{period}    limits.py  /api/limits                 budgets.py  budgets with their balances
-status.py    GET /api/status            lists.py   GET /api/holds, /api/alerts
+holds.py     /api/holds                 alerts.py  GET /api/alerts             status.py   GET /api/status
 health.py    /health/live, /health/ready, /metrics                 lag.py     how far the consumers are behind
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from budget_bus.http import check, health, limits, lists, record, status, usage
+from budget_bus.http import alerts, check, health, holds, limits, record, status, usage
 from budget_bus.http.parts import Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.route import Endpoint, routes
@@ -14,7 +14,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *record.ENDPOINTS,
     *usage.ENDPOINTS,
     *limits.ENDPOINTS,
-    *lists.ENDPOINTS,
+    *holds.ENDPOINTS,
+    *alerts.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )

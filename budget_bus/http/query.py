@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar, get_origin
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -98,8 +99,16 @@ def read_cursor(cursor: str, read: Callable[..., T]) -> T:
     """
     try:
         return read(*json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))))
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError, AttributeError, RecursionError, OverflowError, binascii.Error):
         raise Rejected("invalid query", [FieldError("cursor", "take it from next_cursor of the page before")]) from None
+
+
+def place(at: str, identity: str) -> tuple[datetime, UUID]:
+    """A cursor's place in a list that is ordered by a time and an id."""
+    instant = datetime.fromisoformat(at)
+    if instant.tzinfo is None:
+        raise ValueError("a cursor's time has a zone")
+    return instant, UUID(identity)
 
 
 def _explain(model: type[BaseModel], item: Any) -> FieldError:

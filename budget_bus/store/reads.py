@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from budget_bus.errors import NotFound
 from budget_bus.policy.budget import Balance, Budget, Policy
 from budget_bus.policy.windows import Window
 from budget_bus.store.balances import ledger_sum
@@ -133,6 +134,19 @@ async def hold_counts(pool: asyncpg.Pool) -> dict[str, int]:
     """How many holds are open and how many unconfirmed."""
     counts = {row["state"]: row["holds"] for row in await pool.fetch(_SQL["hold_counts"])}
     return {"open": counts.get("open", 0), "unconfirmed": counts.get("unconfirmed", 0)}
+
+
+async def hold(pool: asyncpg.Pool, request_id: UUID) -> dict[str, Any]:
+    """
+    One hold, whatever its state.
+
+    Raises:
+        NotFound: no approved check with that id placed one.
+    """
+    row = await pool.fetchrow(_SQL["hold"], request_id)
+    if row is None:
+        raise NotFound(f"no hold {request_id}")
+    return dict(row)
 
 
 async def holds(

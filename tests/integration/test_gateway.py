@@ -27,8 +27,8 @@ USED = {**CALL, "input_tokens": 1000, "output_tokens": 100}
 
 @asynccontextmanager
 async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    async with open_parts(settings) as parts:
-        parts = replace(parts, settling_patience_s=settings.check_timeout_ms / 1000)
+    async with open_parts(settings) as opened:
+        parts = replace(opened, settling_patience_s=settings.check_timeout_ms / 1000)
         transport = httpx2.ASGITransport(app=build_app(parts))
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
             yield client

@@ -49,6 +49,11 @@ SELECT value FROM config WHERE key = 'enforcement_level';
 -- name: hold_counts
 SELECT state, count(*) AS holds FROM hold WHERE state IN ('open', 'unconfirmed') GROUP BY state;
 
+-- name: hold
+-- $1 request_id
+SELECT request_id, state, component, provider, model, context_id, cost_nanos, tokens, currency, decided_at, expires_at
+FROM hold WHERE request_id = $1;
+
 -- name: holds
 -- Oldest first.  $1 state, $2 to $4 component, provider, model or null, $5 and $6 after which one, or null, $7 how many
 SELECT request_id, state, component, provider, model, context_id, cost_nanos, tokens, currency, decided_at, expires_at

@@ -1,0 +1,121 @@
+"""AsyncBudgetClient: the same methods as coroutines."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from budget_bus.client import steps
+from budget_bus.client.steps import GuardState, Info, OnUnavailable, Request, Response, Steps
+
+T = TypeVar("T")
+
+
+class AsyncBudgetClient:
+    """The budget service over HTTP from async code; arguments and errors as `BudgetClient`."""
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 5.0,
+        on_unavailable: OnUnavailable = "raise",
+    ) -> None:
+        self._options = steps.options(host, port, api_key, timeout, on_unavailable)
+        self._http = httpx2.AsyncClient(
+            base_url=self._options.base_url, headers=dict(self._options.headers), trust_env=False
+        )
+
+    async def check_budget(self, *, provider: str, model: str, component: str, **question: Any) -> tuple[bool, Info]:
+        """As `BudgetClient.check_budget`."""
+        fields = {"provider": provider, "model": model, "component": component, **question}
+        return await self._run(steps.check(self._options.on_unavailable, fields))
+
+    async def record_usage(self, *, provider: str, model: str, component: str, **usage: Any) -> Info:
+        """As `BudgetClient.record_usage`."""
+        return await self._run(steps.record({"provider": provider, "model": model, "component": component, **usage}))
+
+    async def record_completion(
+        self,
+        *,
+        provider: str,
+        model: str,
+        input_text: str,
+        output_text: str,
+        component: str,
+        metadata: dict[str, Any] | None = None,
+        **usage: Any,
+    ) -> Info:
+        """As `BudgetClient.record_completion`."""
+        texts = {"input_text": input_text, "output_text": output_text}
+        fields = {"provider": provider, "model": model, "component": component, **texts, **usage}
+        return await self._run(steps.record_completion(fields, metadata))
+
+    def guard(self, *, provider: str, model: str, component: str, **question: Any) -> AsyncGuard:
+        """`async with client.guard(...) as call`, else as `BudgetClient.guard`."""
+        return AsyncGuard(self, {"provider": provider, "model": model, "component": component, **question})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self, running: Steps[T]) -> T:
+        try:
+            request = next(running)
+            while True:
+                request = running.send(await self._exchange(request))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def _exchange(self, request: Request) -> Response:
+        await asyncio.sleep(request.pause_s)
+        try:
+            response = await self._http.request(
+                request.method, request.path, content=request.content, timeout=self._options.timeout_of(request)
+            )
+        except httpx2.TransportError as error:
+            return steps.failed(error, self._options.base_url)
+        return steps.read(response)
+
+
+class AsyncGuard:
+    """One call under a hold. `info` is the decision, from entering on."""
+
+    def __init__(self, client: AsyncBudgetClient, fields: dict[str, Any]) -> None:
+        self._client = client
+        self._state = GuardState(fields)
+
+    @property
+    def info(self) -> Info:
+        return self._state.info
+
+    async def __aenter__(self) -> Self:
+        await self._client._run(self._state.enter(self._client._options.on_unavailable))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the hold as it is: settled, given back, or else to expire."""
+
+    async def settle(self, **usage: Any) -> Info:
+        """Record what the call used, as `record_usage`; it may be repeated after BudgetUnavailable."""
+        return await self._client._run(self._state.settle(usage))
+
+    async def void(self, reason: str | None = None) -> None:
+        """Give the hold back, because nothing was sent to the model."""
+        await self._client._run(self._state.void(reason))

@@ -1,0 +1,148 @@
+"""BudgetClient: the gateway from code that blocks."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import httpx2
+
+from budget_bus.client import steps
+from budget_bus.client.steps import GuardState, Info, OnUnavailable, Request, Response, Steps
+
+T = TypeVar("T")
+
+
+class BudgetClient:
+    """
+    The budget service over HTTP; may be shared by threads. Without *host* and *port* BUDGET_HOST and BUDGET_PORT
+    count. A request that gets no answer is repeated a few times with the same ids, then BudgetUnavailable is raised;
+    for checks *on_unavailable* may say "allow" or "deny" instead. *timeout* is in seconds.
+    """
+
+    def __init__(
+        self,
+        host: str | None = None,
+        port: int | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 5.0,
+        on_unavailable: OnUnavailable = "raise",
+    ) -> None:
+        self._options = steps.options(host, port, api_key, timeout, on_unavailable)
+        self._http = httpx2.Client(
+            base_url=self._options.base_url, headers=dict(self._options.headers), trust_env=False
+        )
+
+    def check_budget(self, *, provider: str, model: str, component: str, **question: Any) -> tuple[bool, Info]:
+        """
+        Ask before a call, with one estimate: `estimated_tokens`, or `input_tokens` or `input_text` with an optional
+        `max_output_tokens`; and any other field of POST /api/check. An allowed call holds its estimate until it is
+        recorded.
+
+        Returns:
+            Whether it is allowed, and the decision as POST /api/check answers it.
+
+        Raises:
+            Rejected: the service's reason, with the wrong fields. Conflict: the `request_id` was used before.
+            BudgetUnavailable: no answer; asking again with its `request_id` is safe.
+        """
+        fields = {"provider": provider, "model": model, "component": component, **question}
+        return self._run(steps.check(self._options.on_unavailable, fields))
+
+    def record_usage(self, *, provider: str, model: str, component: str, **usage: Any) -> Info:
+        """
+        Record a call with its `input_tokens` and `output_tokens`, and any other field of POST /api/record.
+
+        Returns:
+            What the ledger says: tokens, costs as decimal strings, `status`. "pending" if it is not there yet.
+
+        Raises:
+            Rejected: nothing was recorded. Conflict: the `event_id` was used for another event.
+            BudgetUnavailable: no answer; repeating it with the same `event_id` is safe.
+        """
+        return self._run(steps.record({"provider": provider, "model": model, "component": component, **usage}))
+
+    def record_completion(
+        self,
+        *,
+        provider: str,
+        model: str,
+        input_text: str,
+        output_text: str,
+        component: str,
+        metadata: dict[str, Any] | None = None,
+        **usage: Any,
+    ) -> Info:
+        """As `record_usage`, for texts whose tokens the service counts. *metadata* goes into the tags."""
+        texts = {"input_text": input_text, "output_text": output_text}
+        fields = {"provider": provider, "model": model, "component": component, **texts, **usage}
+        return self._run(steps.record_completion(fields, metadata))
+
+    def guard(self, *, provider: str, model: str, component: str, **question: Any) -> Guard:
+        """
+        `with client.guard(...) as call`: check, then `call.settle(...)` or `call.void()`. Left without either, by an
+        exception too, the hold stays until it expires. Entering raises BudgetExceeded if the check is denied.
+        """
+        return Guard(self, {"provider": provider, "model": model, "component": component, **question})
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, running: Steps[T]) -> T:
+        try:
+            request = next(running)
+            while True:
+                request = running.send(self._exchange(request))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def _exchange(self, request: Request) -> Response:
+        time.sleep(request.pause_s)
+        try:
+            response = self._http.request(
+                request.method, request.path, content=request.content, timeout=self._options.timeout_of(request)
+            )
+        except httpx2.TransportError as error:
+            return steps.failed(error, self._options.base_url)
+        return steps.read(response)
+
+
+class Guard:
+    """One call under a hold. `info` is the decision, from entering on."""
+
+    def __init__(self, client: BudgetClient, fields: dict[str, Any]) -> None:
+        self._client = client
+        self._state = GuardState(fields)
+
+    @property
+    def info(self) -> Info:
+        return self._state.info
+
+    def __enter__(self) -> Self:
+        self._client._run(self._state.enter(self._client._options.on_unavailable))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the hold as it is: settled, given back, or else to expire."""
+
+    def settle(self, **usage: Any) -> Info:
+        """Record what the call used, as `record_usage`; it may be repeated after BudgetUnavailable."""
+        return self._client._run(self._state.settle(usage))
+
+    def void(self, reason: str | None = None) -> None:
+        """Give the hold back, because nothing was sent to the model."""
+        self._client._run(self._state.void(reason))
