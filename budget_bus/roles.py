@@ -17,7 +17,14 @@ from budget_bus.consumers.holds import HoldKeeper, keep_expiring
 from budget_bus.consumers.loop import ConsumerLoop
 from budget_bus.consumers.usage import Settler
 from budget_bus.errors import ConfigError
-from budget_bus.events.topics import CHECK_REQUESTED, CHECK_RESPONSE, HOLD_EXTENDED, HOLD_RELEASED, USAGE_RECORDED
+from budget_bus.events.topics import (
+    CHECK_REQUESTED,
+    CHECK_RESPONSE,
+    HOLD_EXTENDED,
+    HOLD_RELEASED,
+    TOPICS,
+    USAGE_RECORDED,
+)
 from budget_bus.kafka import connection as kafka_connection
 from budget_bus.logs import configure_logs
 from budget_bus.policy.budget import Policy
@@ -122,10 +129,13 @@ class Replies:
 
     def __init__(self, sender: Sender, default_topic: str) -> None:
         self._sender, self._default_topic = sender, default_topic
+        prefix = default_topic.removesuffix(CHECK_RESPONSE)
+        # An asker must not be able to have us write usage or alerts.
+        self._ours = {prefix + spec.name for spec in TOPICS} - {default_topic}
 
     def send(self, reply: Reply) -> None:
         future = self._sender.send_nowait(
-            reply.topic or self._default_topic,
+            self._default_topic if not reply.topic or reply.topic in self._ours else reply.topic,
             key=reply.key,
             value=reply.value,
             headers=reply.headers,

@@ -22,7 +22,7 @@ from budget_bus.errors import Rejected
 from budget_bus.events.checks import CheckRequested
 from budget_bus.events.decode import decode
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
-from budget_bus.policy.decide import Action, Line, Verdict, decide
+from budget_bus.policy.decide import Action, Line, Verdict, decide, frees_up_last
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.providers.names import canonical_provider, tier_of
@@ -123,6 +123,7 @@ class Session:
     now: datetime
     stale: bool
     known: dict[UUID, Known]
+    locked_at: datetime = field(init=False)  # waiting for the locks counts against a question's deadline
     replies: list[Reply] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
     _decided: list[Decided] = field(default_factory=list)
@@ -131,7 +132,7 @@ class Session:
 
     async def decide_all(self, connection: asyncpg.Connection, questions: Sequence[Question]) -> None:
         """Lock the balances of all that is new, decide one after the other, write everything in one statement."""
-        catalogue = self.decider.catalogue
+        catalogue, self.locked_at = self.decider.catalogue, self.now
         wanted: dict[tuple[Any, Any], tuple[Budget, Window]] = {}
         for question in questions:
             if question.asked.request_id not in self.known and not self._is_late(question):
@@ -142,12 +143,13 @@ class Session:
         # Nothing after this line waits for anything but the one statement that writes the decisions.
         now_in_books = await balances.lock(connection, ids.values()) if ids else {}
         current = dict(now_in_books)
+        self.locked_at = datetime.now(UTC)
         for question in questions:
             self._answer(question, ids, current)
         if self._decided:
             await holds.place(connection, self._decided, self._placed, self._held)
         changes: dict[int, Change] = {
-            ids[key]: (budget, window, now_in_books[ids[key]], current[ids[key]])
+            ids[key]: (budget, window, current[ids[key]])
             for key, (budget, window) in wanted.items()
             if self._held.get(ids[key])
         }
@@ -156,7 +158,7 @@ class Session:
 
     def _is_late(self, question: Question) -> bool:
         deadline = question.asked.deadline
-        return deadline is not None and deadline < self.now
+        return deadline is not None and deadline < self.locked_at
 
     def _answer(self, question: Question, ids: dict[tuple[Any, Any], int], current: dict[int, Balance]) -> None:
         asked = question.asked
@@ -216,7 +218,7 @@ class Session:
         hard = [i for i, line in enumerate(lines) if line.policy is Policy.HARD_LIMIT and not line.budget.spec.shadow]
         if self.stale and self.decider.rules.deny_when_stale and hard:
             reason = "stale: usage is behind, and BUDGET_STALE_POLICY is deny"
-            return Verdict(Action.DENY, reason, hard[0])
+            return Verdict(Action.DENY, reason, frees_up_last(lines, hard))
         return None
 
 
@@ -234,7 +236,11 @@ def _hold(
         component=call.component,
         provider=call.provider,
         model=call.model,
+        tier=call.tier,
+        task_type=call.task_type,
         context_id=call.context_id,
+        user=call.user,
+        tags=dict(call.tags),
         cost_nanos=estimate.cost,
         tokens=estimate.tokens,
         currency=estimate.currency,

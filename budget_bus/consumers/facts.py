@@ -10,7 +10,7 @@ from typing import Any
 import asyncpg
 
 from budget_bus.events import topics
-from budget_bus.policy.alerts import crossed
+from budget_bus.policy.alerts import reached
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.windows import Window
 from budget_bus.store import outbox
@@ -22,26 +22,30 @@ _ALERTS = uuid.UUID(
 )  # the name space of alert ids: the same crossing, the same id
 _KINDS = {Unit.COST: "cost", Unit.TOKENS: "token", Unit.REQUESTS: "request"}
 
-Change = tuple[Budget, Window, Balance, Balance]  # of which window, from what, to what
+Change = tuple[Budget, Window, Balance]  # what a window's balance is now
 
 
 async def announce(
     connection: asyncpg.Connection, catalogue: Catalogue, changes: Mapping[int, Change], *, now: datetime
 ) -> None:
-    """Queue the updates of *changes* and the alerts of the thresholds that they cross, in this transaction."""
+    """Queue the updates of *changes* and the alerts of the thresholds that they reach, in this transaction."""
     messages = [_update(*change, now) for change in changes.values()]
-    crossings = []
-    for budget, window, before, after in changes.values():
+    crossings: list[Crossing] = []
+    for budget, window, balance in changes.values():
         if catalogue.policy_of(budget) is not Policy.IGNORE:
-            crossings += _crossings(budget, window, before, after, now)
-    for new in await outbox.raise_alerts(connection, crossings, at=now):
-        messages.append(Message(topics.BUDGET_ALERTS, _key(new.budget_id), outbox.to_json(new.payload)))
+            crossings += _crossings(budget, window, balance, now)
+    unknown = [crossing for crossing in crossings if crossing.alert_id not in catalogue.raised]
+    new = await outbox.raise_alerts(connection, unknown, at=now)
+    for crossing in new:
+        messages.append(Message(topics.BUDGET_ALERTS, _key(crossing.budget_id), outbox.to_json(crossing.payload)))
+    # What did not come back as new is committed already; what is new here may still be rolled back.
+    catalogue.raised |= {crossing.alert_id for crossing in unknown} - {crossing.alert_id for crossing in new}
     await outbox.put(connection, messages)
 
 
-def _crossings(budget: Budget, window: Window, before: Balance, after: Balance, now: datetime) -> list[Crossing]:
+def _crossings(budget: Budget, window: Window, after: Balance, now: datetime) -> list[Crossing]:
     found = []
-    for percent in crossed(budget, before=before.spent, after=after.spent):
+    for percent in reached(budget, after.spent):
         state = "exceeded" if percent >= 100 else "approaching"
         kind = f"{_KINDS[budget.spec.unit]}_limit_{state}"
         name = f"{budget.budget_id}/{window.start.isoformat()}/{percent}/{budget.limit_version}/{kind}"
@@ -80,7 +84,7 @@ def _alert(
     }
 
 
-def _update(budget: Budget, window: Window, _before: Balance, after: Balance, now: datetime) -> Message:
+def _update(budget: Budget, window: Window, after: Balance, now: datetime) -> Message:
     fact = {
         "budget_id": str(budget.budget_id),
         **_window(window),

@@ -7,20 +7,21 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 import structlog
+from aiokafka import ConsumerRecord
 
 from budget_bus import metrics
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import Change, announce
 from budget_bus.consumers.loop import Batch
-from budget_bus.errors import Rejected
+from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.decode import decode
 from budget_bus.events.holds import HoldExtended, HoldReleased
-from budget_bus.events.topics import HOLD_EXTENDED, USAGE_RECORDED
+from budget_bus.events.topics import HOLD_EXTENDED, HOLD_RELEASED, USAGE_RECORDED
 from budget_bus.policy.budget import Balance, Policy
 from budget_bus.policy.holds import Hold, HoldState
 from budget_bus.store import balances, fence, holds
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 _EXPIRED_AT_ONCE = 500
 _EXPIRY_PERIOD_S = 1.0
+_LONGEST = timedelta(days=1)  # as hold_ttl_s
 
 
 @dataclass(slots=True)
@@ -52,30 +54,21 @@ class HoldKeeper:
             Fenced, Retryable, asyncpg errors: nothing was written.
         """
         now = datetime.now(UTC)
-        extends = batch.topic == HOLD_EXTENDED
-        released: dict[UUID, HoldReleased] = {}
-        extended: dict[UUID, datetime] = {}
-        dead: list[DeadLetter] = []
-        for record in batch.records:
-            try:
-                if refused is not None:
-                    raise Rejected(refused)
-                if extends:
-                    wish = decode(HoldExtended, record.value)
-                    extended[wish.request_id] = max(wish.expires_at, extended.get(wish.request_id, wish.expires_at))
-                else:
-                    release = decode(HoldReleased, record.value)
-                    released[release.request_id] = release
-            except Rejected as error:
-                dead.append(DeadLetter(record, str(error)))
+        wishes, dead = _read(batch, refused, now)
         async with self.pool.acquire() as connection, connection.transaction():
             entry = await fence.enter(connection, batch.topic, batch.moves)
             await self.catalogue.refresh(connection, entry.catalogue_version)
-            await holds.release_early(connection, list(released), at=now)
-            found = await holds.lock_named(connection, [*released, *extended])
-            still_open = {i: until for i, until in extended.items() if i in found and found[i].state is HoldState.OPEN}
-            await holds.extend(connection, still_open)
-            voided = [found[i] for i in released if i in found and found[i].settleable]
+            if batch.topic == HOLD_RELEASED:
+                await holds.release_early(connection, list({wish.request_id for wish, _ in wishes}), at=now)
+            found = await holds.lock_named(connection, [wish.request_id for wish, _ in wishes])
+            mine = [wish for wish, record in wishes if _owns(wish, found, record, dead)]
+            extended: dict[UUID, datetime] = {}
+            for wish in mine:
+                if isinstance(wish, HoldExtended) and found[wish.request_id].state is HoldState.OPEN:
+                    extended[wish.request_id] = max(wish.expires_at, extended.get(wish.request_id, wish.expires_at))
+            await holds.extend(connection, extended)
+            released = {wish.request_id for wish in mine if isinstance(wish, HoldReleased)}
+            voided = [found[i] for i in released if found[i].settleable]
             await holds.close(connection, {hold.request_id: None for hold in voided}, HoldState.VOIDED)
             await bury(connection, batch.topic, dead, at=now)
             await self._move(connection, voided, {}, now)
@@ -153,8 +146,41 @@ class HoldKeeper:
             if budget_id in budgets:
                 delta = deltas[balance_id]
                 after = Balance(was.spent, was.held + delta.held, was.unconfirmed + delta.unconfirmed)
-                changes[balance_id] = (budgets[budget_id], window, was, after)
+                changes[balance_id] = (budgets[budget_id], window, after)
         await announce(connection, self.catalogue, changes, now=now)
+
+
+Wish = HoldReleased | HoldExtended
+
+
+def _read(
+    batch: Batch, refused: str | None, now: datetime
+) -> tuple[list[tuple[Wish, ConsumerRecord]], list[DeadLetter]]:
+    model: type[Wish] = HoldExtended if batch.topic == HOLD_EXTENDED else HoldReleased
+    wishes: list[tuple[Wish, ConsumerRecord]] = []
+    dead: list[DeadLetter] = []
+    for record in batch.records:
+        try:
+            if refused is not None:
+                raise Rejected(refused)
+            wish: Wish = decode(model, record.value)
+            if isinstance(wish, HoldExtended) and wish.expires_at > now + _LONGEST:
+                raise Rejected("invalid input", [FieldError("expires_at", "is more than 86,400 s ahead")])
+            wishes.append((wish, record))
+        except Rejected as error:
+            dead.append(DeadLetter(record, str(error)))
+    return wishes, dead
+
+
+def _owns(wish: Wish, found: Mapping[UUID, Hold], record: ConsumerRecord, dead: list[DeadLetter]) -> bool:
+    """Whether the hold is there and its asker's: one component cannot end what another has set aside."""
+    hold = found.get(wish.request_id)
+    if hold is None:
+        return False
+    if hold.component != wish.component:
+        dead.append(DeadLetter(record, "invalid input; component: is not the one that asked for this hold"))
+        return False
+    return True
 
 
 async def keep_expiring(keeper: HoldKeeper, stopping: asyncio.Event) -> None:

@@ -11,9 +11,8 @@ from aiokafka import ConsumerRecord
 
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.decode import decode
-from budget_bus.events.fields import MAX_FUTURE_S
+from budget_bus.events.fields import EARLIEST, LATEST, MAX_FUTURE_S
 from budget_bus.events.usage import UsageRecorded
-from budget_bus.money import Nanos
 from budget_bus.policy.pricing import Cost, Price, PriceStatus, Tokens, cost_of
 from budget_bus.policy.scope import Call
 from budget_bus.providers.names import canonical_provider, tier_of
@@ -21,7 +20,7 @@ from budget_bus.providers.prices import PriceBook
 from budget_bus.providers.tokens import count_tokens
 
 _DERIVED = UUID("6f0b7a52-3c2d-5f57-9a43-2d1f0a8e7c11")  # the name space of ids that we derive
-_FREE = Cost(Nanos(0), Nanos(0), Nanos(0))
+_EARLIEST_MS, _LATEST_MS = EARLIEST.timestamp() * 1000, LATEST.timestamp() * 1000
 
 
 class Incoming(NamedTuple):
@@ -51,7 +50,7 @@ def read_usage(record: ConsumerRecord, topic: str, prices: PriceBook, *, now: da
         Rejected: it cannot be used; the detail is the dead letter's reason.
     """
     event = decode(UsageRecorded, record.value)
-    occurred_at = event.occurred_at or datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    occurred_at = event.occurred_at or _record_time(record)
     if occurred_at > now + timedelta(seconds=MAX_FUTURE_S):
         message = f"is more than {MAX_FUTURE_S} s in the future"
         raise Rejected("invalid input", [FieldError("occurred_at", message)])
@@ -82,6 +81,13 @@ def read_usage(record: ConsumerRecord, topic: str, prices: PriceBook, *, now: da
     )
 
 
+def _record_time(record: ConsumerRecord) -> datetime:
+    if not _EARLIEST_MS <= record.timestamp < _LATEST_MS:
+        message = f"is required: the record's own time ({record.timestamp} ms since 1970) cannot stand in for it"
+        raise Rejected("invalid input", [FieldError("occurred_at", message)])
+    return datetime.fromtimestamp(record.timestamp / 1000, UTC)
+
+
 def _derived_id(record: ConsumerRecord, topic: str) -> UUID:
     # The record's time and bytes are part of it: a topic made anew uses the same offsets for other records.
     said = f"{topic}/{record.partition}/{record.offset}/{record.timestamp}/".encode() + (record.value or b"")
@@ -97,6 +103,7 @@ def _tokens(event: UsageRecorded, provider: str) -> tuple[Tokens, str]:
         if count is None:
             counted = count_tokens(provider, event.model, getattr(event, f"{side}_text"))
             count, source = counted.tokens, "estimated" if "estimated" in (source, counted.source) else "exact"
+            event.check_subsets(side, count)
         counts[side] = count
     tokens = Tokens(
         input=counts["input"],

@@ -13,7 +13,7 @@ import asyncpg
 
 from budget_bus import metrics
 from budget_bus.consumers.dead_letters import DeadLetter, bury
-from budget_bus.consumers.facts import Change, announce
+from budget_bus.consumers.facts import announce
 from budget_bus.consumers.incoming import Incoming, read_usage
 from budget_bus.consumers.loop import Batch
 from budget_bus.errors import Rejected
@@ -111,11 +111,12 @@ async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incomi
         for event in events
     ]
     named = await holds.lock_named(connection, [s.request_id for s in settling if s.request_id])
-    callers = Counter(s.caller for s in settling if s.request_id is None)
+    events_of = Counter(s.caller for s in settling)
+    wanted = [(s.caller, s.context_id) for s in settling if s.request_id is None]
     newest: dict[tuple[str, str, str], datetime] = {}
     for item in settling:
         newest[item.caller] = max(item.occurred_at, newest.get(item.caller, item.occurred_at))
-    oldest = await holds.lock_oldest_open(connection, callers, newest)
+    oldest = await holds.lock_oldest_open(connection, wanted, events_of, newest)
     return match_holds(settling, named, oldest)
 
 
@@ -193,14 +194,25 @@ class Booking:
             return
         before = await balances.lock(connection, deltas)
         await balances.move(connection, deltas)
-        changes: dict[int, Change] = {}
-        for key, (budget, window) in self._windows.items():
-            balance_id = ids[key]
-            was, delta = before[balance_id], deltas[balance_id]
-            spent = was.spent + delta.spent
-            after = Balance(spent, was.held + delta.held, was.unconfirmed + delta.unconfirmed)
-            changes[balance_id] = (budget, window, Balance(spent - self._spent[key], was.held, was.unconfirmed), after)
-        await announce(connection, self.catalogue, changes, now=self.now)
+        changes = {ids[key]: where for key, where in self._windows.items()}
+        changes |= await self._elsewhere(connection, [i for i in before if i not in changes])
+        now = {i: _moved(before[i], deltas[i]) for i in changes}
+        told = {i: (budget, window, now[i]) for i, (budget, window) in changes.items()}
+        await announce(connection, self.catalogue, told, now=self.now)
+
+    async def _elsewhere(
+        self, connection: asyncpg.Connection, balance_ids: Sequence[int]
+    ) -> dict[int, tuple[Budget, Window]]:
+        """Budgets that a hold was on but its event does not match: they are told of the release as well."""
+        if not balance_ids:
+            return {}
+        in_force = {budget.budget_id: budget for budget in self.catalogue.budgets}
+        places = await balances.budgets_of(connection, balance_ids)
+        return {i: (in_force[budget_id], window) for i, (budget_id, window) in places.items() if budget_id in in_force}
+
+
+def _moved(was: Balance, delta: Delta) -> Balance:
+    return Balance(was.spent + delta.spent, was.held + delta.held, was.unconfirmed + delta.unconfirmed)
 
 
 def _amount(budget: Budget, event: Incoming) -> int:

@@ -8,7 +8,14 @@ from uuid import UUID
 
 from pydantic import Field, model_validator
 
+from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.fields import Amount, Instant, Name, ServiceTier, Tags, Text, TokenCount, WireModel, wrong_field
+
+# The subsets of a side that are disjoint, so that their sum must fit in it.
+_SUBSETS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "input": (("cache_read_input_tokens", "cache_creation_input_tokens"), ("input_audio_tokens",)),
+    "output": (("reasoning_output_tokens", "output_audio_tokens"),),
+}
 
 
 class UsageRecorded(WireModel):
@@ -49,25 +56,31 @@ class UsageRecorded(WireModel):
         for side in ("input", "output"):
             if getattr(self, f"{side}_tokens") is None and getattr(self, f"{side}_text") is None:
                 raise wrong_field(f"{side}_tokens", f"is required (or {side}_text, to have its tokens counted)")
-        if self.input_tokens is not None:
-            cached = self.cache_read_input_tokens + self.cache_creation_input_tokens
-            if cached > self.input_tokens:
-                raise wrong_field(
-                    "cache_read_input_tokens",
-                    f"with cache_creation_input_tokens ({cached}) must not exceed input_tokens ({self.input_tokens}), "
-                    "which includes them",
-                )
-            if self.input_audio_tokens > self.input_tokens:
-                raise wrong_field("input_audio_tokens", "must not exceed input_tokens, which includes them")
-        if self.output_tokens is not None:
-            parts = self.reasoning_output_tokens + self.output_audio_tokens
-            if parts > self.output_tokens:
-                raise wrong_field(
-                    "reasoning_output_tokens",
-                    f"with output_audio_tokens ({parts}) must not exceed output_tokens ({self.output_tokens}), "
-                    "which includes them",
-                )
+        for side in ("input", "output"):
+            if (count := getattr(self, f"{side}_tokens")) is not None:
+                name, message = self._excess(side, count)
+                if name:
+                    raise wrong_field(name, message)
         return self
+
+    def check_subsets(self, side: str, count: int) -> None:
+        """
+        Check the subsets of *side* against a *count* that was made of its text.
+
+        Raises:
+            Rejected: a subset is larger than what includes it.
+        """
+        name, message = self._excess(side, count)
+        if name:
+            raise Rejected("invalid input", [FieldError(name, message)])
+
+    def _excess(self, side: str, count: int) -> tuple[str, str]:
+        for names in _SUBSETS[side]:
+            total = sum(getattr(self, name) for name in names)
+            if total > count:
+                both = f"with {names[1]} ({total}) " if len(names) > 1 else ""
+                return names[0], f"{both}must not exceed {side}_tokens ({count}), which includes them"
+        return "", ""
 
     def digest(self) -> bytes:
         """16 bytes over what the caller said, without the id: equal for a duplicate, different for a conflict."""

@@ -1,19 +1,15 @@
-"""Which thresholds a change of a balance crosses."""
+"""Which thresholds a balance has reached."""
 
 from __future__ import annotations
 
 from budget_bus.policy.budget import Budget
 
 
-def crossed(budget: Budget, *, before: int, after: int) -> tuple[int, ...]:
+def reached(budget: Budget, spent: int) -> tuple[int, ...]:
     """
-    The thresholds, in percent of the limit, that going from *before* to *after* spent reaches for the first time.
+    The thresholds, in percent of the limit, that *spent* has reached; a limit of 0 is reached by the first amount.
 
-    A limit of 0 is reached by the first amount spent.
+    Not only those that this change crossed: a limit may have been lowered below what is spent, or been made after it.
     """
     limit = budget.spec.limit
-    return tuple(
-        percent
-        for percent in budget.spec.thresholds
-        if 100 * after >= percent * limit and after > 0 and not (100 * before >= percent * limit and before > 0)
-    )
+    return tuple(percent for percent in budget.spec.thresholds if spent > 0 and 100 * spent >= percent * limit)

@@ -36,7 +36,10 @@ class Line:
 
     @property
     def would_exceed(self) -> bool:
-        return self.amount is None or self.balance.committed + self.amount > self.budget.spec.limit
+        if self.amount is None:
+            return True
+        # What costs nothing fits even where everything is spent.
+        return self.amount > 0 and self.balance.committed + self.amount > self.budget.spec.limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def decide(lines: Sequence[Line]) -> Verdict:
     refusing = [i for i, line in enumerate(lines) if _refuses(line)]
     warnings = tuple(_words(line) for line in lines if line.would_exceed and line.policy is not Policy.IGNORE)
     if refusing:
-        binding = max(refusing, key=lambda i: _frees_at(lines[i].window))
+        binding = frees_up_last(lines, refusing)
         return Verdict(Action.DENY, _reason(lines[binding]), binding, warnings)
     over = [line for line in lines if line.would_exceed and not line.budget.spec.shadow]
     if any(line.policy is Policy.SOFT_LIMIT for line in over):
@@ -86,6 +89,11 @@ def _refuses(line: Line) -> bool:
     if line.policy is Policy.SOFT_LIMIT and spec.ceiling_percent is not None:
         return line.amount is None or 100 * (line.balance.committed + line.amount) > spec.ceiling_percent * spec.limit
     return False
+
+
+def frees_up_last(lines: Sequence[Line], candidates: Sequence[int]) -> int:
+    """Of the lines at *candidates*, the one whose window ends last: waiting for the others would not help."""
+    return max(candidates, key=lambda i: _frees_at(lines[i].window))
 
 
 def _frees_at(window: Window) -> datetime:

@@ -35,6 +35,7 @@ class Hold:
     balance_ids: tuple[int, ...]
     amounts: tuple[int, ...]
     context_id: str | None = None
+    component: str = ""
 
     @property
     def settleable(self) -> bool:

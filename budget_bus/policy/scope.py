@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -32,14 +32,14 @@ class Rule:
 
     names: frozenset[str]
     negated: bool = False
-    patterns: tuple[re.Pattern[str], ...] = ()
+    patterns: frozenset[str] = frozenset()
 
     def admits(self, value: str | None) -> bool:
-        hit = value is not None and (value in self.names or any(p.fullmatch(value) for p in self.patterns))
+        hit = value is not None and (value in self.names or any(_fits(value, p) for p in self.patterns))
         return hit is not self.negated
 
     def to_json(self) -> str | list[str] | dict[str, list[str]]:
-        ordered = sorted(self.names | {_glob_text(p) for p in self.patterns})
+        ordered = sorted(self.names | self.patterns)
         if self.negated:
             return {"not": ordered}
         return ordered[0] if len(ordered) == 1 else ordered
@@ -69,9 +69,11 @@ class Scope:
         return out
 
 
-def parse_scope(raw: Any) -> Scope:
+def parse_scope(raw: Any, *, provider_name: Callable[[str], str] = str) -> Scope:
     """
     Read a scope as API.md writes it: `{"component": "rhetor", "model": ["gpt-4*"], "user": {"not": ["bot"]}}`.
+
+    *provider_name* gives a provider's stored name: calls carry it, so a scope that holds an alias would match none.
 
     Raises:
         Rejected: names the field that is unknown or wrong and what it may be.
@@ -84,7 +86,9 @@ def parse_scope(raw: Any) -> Scope:
         if name == "tags":
             if not isinstance(value, Mapping):
                 raise _wrong("scope.tags", "must be an object of tag names")
-            tags = {str(tag): _rule(f"scope.tags.{tag}", rule, globs=False) for tag, rule in value.items()}
+            tags = {_name("scope.tags", tag): _rule(f"scope.tags.{tag}", rule) for tag, rule in value.items()}
+        elif name == "provider":
+            rules[name] = _rule("scope.provider", value, rename=provider_name)
         elif name in FIELDS:
             rules[name] = _rule(f"scope.{name}", value, globs=name == "model")
         else:
@@ -92,7 +96,7 @@ def parse_scope(raw: Any) -> Scope:
     return Scope(rules, tags)
 
 
-def _rule(where: str, raw: Any, *, globs: bool) -> Rule:
+def _rule(where: str, raw: Any, *, globs: bool = False, rename: Callable[[str], str] = str) -> Rule:
     negated = isinstance(raw, Mapping)
     if isinstance(raw, Mapping):
         if set(raw) != {"not"}:
@@ -101,16 +105,31 @@ def _rule(where: str, raw: Any, *, globs: bool) -> Rule:
     names = [raw] if isinstance(raw, str) else raw
     if not isinstance(names, list) or not names or len(names) > MAX_NAMES:
         raise _wrong(where, f'must be a name, a list of 1 to {MAX_NAMES} names, or {{"not": [...]}}')
-    for name in names:
-        if not isinstance(name, str) or not 1 <= len(name) <= 200 or any(char < " " for char in name):
-            raise _wrong(where, "names have 1 to 200 characters and no control characters")
-    plain = frozenset(name for name in names if not (globs and "*" in name))
-    patterns = sorted({name for name in names if globs and "*" in name})
-    return Rule(plain, negated, tuple(re.compile(re.escape(name).replace(r"\*", ".*")) for name in patterns))
+    wanted = {rename(_name(where, name)) for name in names}
+    patterns = frozenset(name for name in wanted if globs and "*" in name)
+    return Rule(frozenset(wanted - patterns), negated, patterns)
 
 
-def _glob_text(pattern: re.Pattern[str]) -> str:
-    return re.sub(r"\\(.)", r"\1", pattern.pattern.replace(".*", "*"))
+def _name(where: str, raw: Any) -> str:
+    # The same bounds as a name on the wire, so that what a scope says can be found there.
+    name = raw.strip() if isinstance(raw, str) else ""
+    if not 1 <= len(name) <= 200 or any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        raise _wrong(where, "names have 1 to 200 characters and no control characters")
+    return name
+
+
+def _fits(value: str, pattern: str) -> bool:
+    """Whether *value* fits *pattern*, in which `*` is any text; linear, unlike a regular expression."""
+    head, *middle, tail = pattern.split("*")
+    if len(value) < len(head) + len(tail) or not (value.startswith(head) and value.endswith(tail)):
+        return False
+    at, end = len(head), len(value) - len(tail)
+    for piece in middle:
+        at = value.find(piece, at, end)
+        if at < 0:
+            return False
+        at += len(piece)
+    return True
 
 
 def _wrong(where: str, message: str) -> Rejected:

@@ -9,8 +9,9 @@ from typing import Any
 import asyncpg
 
 from budget_bus.policy.budget import Balance, Budget, Unit
-from budget_bus.policy.scope import FIELDS, Call, Scope
+from budget_bus.policy.scope import FIELDS
 from budget_bus.policy.windows import Window
+from budget_bus.store import holds
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.sql import queries
 
@@ -54,9 +55,7 @@ async def ensure(
             key = (row["budget_id"], row["window_start"])
             ids[key] = row["balance_id"]
             born.add(row["balance_id"])
-            budget, window = wanted[key]
-            spent = await ledger_sum(connection, budget, window)
-            await connection.execute(_SQL["set_spent"], row["balance_id"], spent)
+            await _charge(connection, *wanted[key], row["balance_id"])
         # What another transaction bore meanwhile: the insert waited for it.
         missing = [key for key in missing if key not in ids]
         if missing:
@@ -65,31 +64,29 @@ async def ensure(
     return ids, born
 
 
+async def bear_now(connection: asyncpg.Connection, budget: Budget, window: Window) -> None:
+    """Bear a balance that does not exist yet, in a transaction that has the catalogue's lock alone."""
+    for row in await connection.fetch(_SQL["bear"], [budget.budget_id], [window.start], [window.end]):
+        await _charge(connection, budget, window, row["balance_id"])
+
+
+async def _charge(connection: asyncpg.Connection, budget: Budget, window: Window, balance_id: int) -> None:
+    spent = await ledger_sum(connection, budget, window)
+    held, unconfirmed = await holds.pin(connection, budget, window, balance_id)
+    await connection.execute(_SQL["charge"], balance_id, spent, held, unconfirmed)
+
+
 async def ledger_sum(connection: asyncpg.Connection, budget: Budget, window: Window) -> int:
     """What the ledger says *budget* has spent in *window*, in the budget's unit: the number its balance must equal."""
     scope, unit = budget.spec.scope, budget.spec.unit
     asked = [name in scope.rules for name in FIELDS] + [bool(scope.tags)]
-    rows = await connection.fetch(_SQL["ledger_sums"], window.start, window.end, *asked)
+    # A window of years takes longer than any other statement of ours.
+    rows = await connection.fetch(_SQL["ledger_sums"], window.start, window.end, *asked, timeout=3600)
     column = {Unit.COST: "cost", Unit.TOKENS: "tokens", Unit.REQUESTS: "requests"}[unit]
     return sum(
         row[column]
         for row in rows
-        if (unit is not Unit.COST or row["currency"] == budget.spec.currency) and _admits(scope, row)
-    )
-
-
-def _admits(scope: Scope, row: Any) -> bool:
-    return scope.admits(
-        Call(
-            component=row["component"],
-            provider=row["provider"],
-            model=row["model"],
-            tier=row["tier"],
-            task_type=row["task_type"],
-            context_id=row["context_id"],
-            user=row["user_name"],
-            tags=tuple((row["tags"] or {}).items()),
-        )
+        if (unit is not Unit.COST or row["currency"] == budget.spec.currency) and scope.admits(holds.call_of(row))
     )
 
 

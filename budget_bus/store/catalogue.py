@@ -52,6 +52,7 @@ class Catalogue:
     default_policy: Policy = Policy.WARN
     budgets: tuple[Budget, ...] = ()
     balance_ids: dict[tuple[UUID, datetime], int] = field(default_factory=dict)
+    raised: set[UUID] = field(default_factory=set)  # alerts that are known to be committed
     _calls: dict[Call, tuple[Budget, ...]] = field(default_factory=dict)
     _windows: dict[tuple[UUID, int], Window] = field(default_factory=dict)
 
@@ -59,12 +60,13 @@ class Catalogue:
         """Read the budgets again unless *version* (asked for when None) is the one that is known."""
         if version is None:
             version = int(await connection.fetchval(_SQL["version"]))
-        if version == self.version:
+        if version == self.version and len(self.balance_ids) + len(self.raised) < _CACHED_CALLS:
             return
         budgets = tuple(budget_from_row(row) for row in await connection.fetch(_SQL["budgets"]))
         level = await connection.fetchval(_SQL["config"], "enforcement_level")
         self.budgets, self.default_policy = budgets, Policy(level) if level else self.setting_policy
         self.balance_ids.clear()
+        self.raised.clear()
         self._calls.clear()
         self._windows.clear()
         self.version = version

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -11,7 +10,10 @@ from uuid import UUID
 import asyncpg
 
 from budget_bus.errors import Retryable
+from budget_bus.policy.budget import Budget, Policy, Unit
 from budget_bus.policy.holds import CLOCK_SKEW, Hold, HoldState
+from budget_bus.policy.scope import Call
+from budget_bus.policy.windows import Window
 from budget_bus.store.sql import queries
 
 _SQL = queries("holds")
@@ -36,7 +38,11 @@ class Placed(NamedTuple):
     component: str
     provider: str
     model: str
+    tier: str
+    task_type: str | None
     context_id: str | None
+    user: str | None
+    tags: dict[str, str]
     cost_nanos: int | None
     tokens: int
     currency: str
@@ -55,22 +61,69 @@ async def lock_named(connection: asyncpg.Connection, request_ids: Sequence[UUID]
 
 
 async def lock_oldest_open(
-    connection: asyncpg.Connection, callers: Counter[Caller], newest: Mapping[Caller, datetime]
+    connection: asyncpg.Connection,
+    wanted: Iterable[tuple[Caller, str | None]],
+    events: Mapping[Caller, int],
+    newest: Mapping[Caller, datetime],
 ) -> dict[Caller, list[Hold]]:
-    """Lock the oldest open holds of each caller, as many as it has events; oldest first."""
-    if not callers:
+    """
+    Lock the oldest open holds of each caller of *wanted*, within a context where one is given; oldest first.
+
+    As many as the caller has *events*: holds that other events take leave enough for the rest.
+    """
+    keys = sorted(set(wanted), key=lambda key: (key[0], key[1] or ""))
+    if not keys:
         return {}
-    keys = sorted(callers)
+    callers = [caller for caller, _ in keys]
     rows = await connection.fetch(
         _SQL["lock_oldest_open"],
-        *(list(column) for column in zip(*keys, strict=True)),
-        [callers[key] for key in keys],
-        [newest[key] + CLOCK_SKEW for key in keys],
+        *(list(column) for column in zip(*callers, strict=True)),
+        [context_id for _, context_id in keys],
+        [events[caller] for caller in callers],
+        [newest[caller] + CLOCK_SKEW for caller in callers],
     )
     found: dict[Caller, list[Hold]] = {}
     for row in rows:
         found.setdefault((row["component"], row["provider"], row["model"]), []).append(_hold(row, row["context_id"]))
     return found
+
+
+async def pin(connection: asyncpg.Connection, budget: Budget, window: Window, balance_id: int) -> tuple[int, int]:
+    """
+    Charge a balance that is being born with the holds that were placed before it: they are pinned to it as well.
+
+    Unconfirmed ones charge hard budgets, and those that may be hard by default.
+
+    Returns:
+        What is held and what is unconfirmed on it.
+    """
+    spec, sums = budget.spec, {HoldState.OPEN: 0, HoldState.UNCONFIRMED: 0}
+    hard = spec.policy in (Policy.HARD_LIMIT, None) and not spec.shadow
+    pinned: dict[UUID, int] = {}
+    for row in await connection.fetch(_SQL["lock_in_window"], window.start, window.end):
+        state = HoldState(row["state"])
+        if spec.scope.admits(call_of(row)) and (hard or state is HoldState.OPEN):
+            cost = row["cost_nanos"] if row["currency"] == spec.currency else None
+            amount = {Unit.COST: cost or 0, Unit.TOKENS: row["tokens"], Unit.REQUESTS: 1}[spec.unit]
+            pinned[row["request_id"]] = amount
+            sums[state] += amount
+    if pinned:
+        await connection.execute(_SQL["pin"], list(pinned), balance_id, list(pinned.values()))
+    return sums[HoldState.OPEN], sums[HoldState.UNCONFIRMED]
+
+
+def call_of(row: Any) -> Call:
+    """What scopes look at, of a row of the ledger or of the holds."""
+    return Call(
+        component=row["component"],
+        provider=row["provider"],
+        model=row["model"],
+        tier=row["tier"],
+        task_type=row["task_type"],
+        context_id=row["context_id"],
+        user=row["user_name"],
+        tags=tuple((row["tags"] or {}).items()),
+    )
 
 
 async def close(
@@ -137,7 +190,7 @@ async def place(
         Retryable: another decider answered one of them since; roll back and look again.
     """
     arrays: list[Any] = _columns(decided, 5)
-    arrays += _columns(placed, 12)
+    arrays += _columns(placed, 16)
     balances = sorted(held)
     try:
         await connection.execute(_SQL["place"], *arrays, balances, [held[b] for b in balances])
@@ -164,4 +217,5 @@ def _hold(row: Any, context_id: str | None = None) -> Hold:
         balance_ids=tuple(row["balance_ids"]),
         amounts=tuple(row["amounts"]),
         context_id=context_id,
+        component=row["component"],
     )

@@ -1,8 +1,8 @@
 """
 How budgets are changed: under the exclusive catalogue lock, so that no batch is under way with the old ones.
 
-A new budget's balances are born with their first use, from the ledger: nothing recorded before is missed, and what
-is recorded while this runs waits.
+A new budget's balances are born from the ledger and the open holds: nothing recorded before is missed, and what is
+recorded while this runs waits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncpg
 
 from budget_bus.errors import FieldError, NotFound, Rejected
 from budget_bus.policy.budget import Budget, LimitSpec, Unit
-from budget_bus.store import outbox
+from budget_bus.store import balances, outbox
 from budget_bus.store.catalogue import budget_from_row
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
@@ -74,6 +74,8 @@ async def set_limit(
         if before and _windows_changed(budget_from_row(before).spec, spec):
             await connection.execute(_SQL["drop_balances"], budget_id)
         after = budget_from_row(await connection.fetchrow(_SQL["budget"], budget_id))
+        # Born here rather than with its first use: whoever looks next sees what was spent before.
+        await balances.bear_now(connection, after, after.window(datetime.now(UTC)))
         await _audit(connection, budget_from_row(before) if before else None, after, actor)
         return after, before is None
 

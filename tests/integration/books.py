@@ -99,7 +99,10 @@ class Books:
         self, *values: dict[str, Any], part: int = 0, by: Decider | None = None, headers: Sequence[Any] = ()
     ) -> list[dict[str, Any]]:
         if (USAGE_RECORDED, 0) not in self.claims:
-            await self.claim(USAGE_RECORDED, 0)  # somebody reads usage: decisions are not stale
+            # Somebody reads usage to its end: decisions are not stale, and holds may expire.
+            claim = await self.claim(USAGE_RECORDED, 0)
+            async with self.pool.acquire() as connection:
+                await fence.touch_watermark(connection, USAGE_RECORDED, [claim], datetime.now(UTC))
         batch = await self.batch(CHECK_REQUESTED, values, part=part, headers=headers)
         before = len(self.replies)
         await (by or self.decider()).apply(batch, None)

@@ -15,6 +15,7 @@ from budget_bus.errors import Fenced
 from budget_bus.events.checks import CheckResponse
 from budget_bus.events.topics import CHECK_REQUESTED, USAGE_RECORDED
 from budget_bus.policy.budget import Balance, Policy, Unit
+from budget_bus.policy.windows import Period
 from budget_bus.store import balances
 from tests.integration.books import BOUND, COST, USD, Books, check, usage
 
@@ -207,3 +208,30 @@ async def test_without_the_row_lock_the_limit_is_overshot(books: Books, monkeypa
     monkeypatch.setattr(balances, "lock", look)
     answers = await _storm(books, checks=1000, deciders=4)
     assert sum(answer["allowed"] for answer in answers) > 100
+
+
+async def test_open_holds_count_against_a_budget_that_is_made_or_changed_under_them(books: Books) -> None:
+    await books.limit(BOUND + 1)
+    assert (await books.ask(check()))[0]["allowed"]
+    moved = await books.limit(BOUND + 1, timezone="Asia/Kathmandu")
+    assert (await books.balance(moved))[1] == BOUND
+    made = await books.limit(BOUND + 1, period=Period.HOURLY)
+    assert (await books.balance(made))[1] == BOUND
+    assert not (await books.ask(check()))[0]["allowed"]
+    await books.settle(usage())
+    assert await books.balance(moved) == (COST, 0, 0)
+    assert await books.balance(made) == (COST, 0, 0)
+    await books.assert_exact()
+
+
+async def test_a_free_model_may_be_used_when_everything_is_spent(books: Books) -> None:
+    await books.limit(COST)
+    await books.settle(usage(), usage())
+    (answer,) = await books.ask(check(provider="ollama", model="llama3"))
+    assert (answer["allowed"], answer["price_status"]) == (True, "free")
+
+
+async def test_decisions_are_stale_before_usage_was_ever_read_to_its_end(books: Books) -> None:
+    await books.claim(USAGE_RECORDED, 0)
+    (answer,) = await books.ask(check())
+    assert answer["stale"]

@@ -168,3 +168,24 @@ async def test_without_the_watermark_it_would_expire(
     monkeypatch.setattr(fence, "enter", by_the_clock)
     assert await keeper.expire_once() == 1
     assert await _states(books) == ["unconfirmed"]
+
+
+async def test_one_component_cannot_end_or_prolong_the_hold_of_another(books: Books, keeper: HoldKeeper) -> None:
+    asked = check()
+    await books.ask(asked)
+    other = {"request_id": asked["request_id"], "component": "ergon"}
+    until = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    await _tell(books, keeper, HOLD_RELEASED, other)
+    await _tell(books, keeper, HOLD_EXTENDED, {**other, "expires_at": until})
+    assert await _states(books) == ["open"]
+    assert await books.pool.fetchval("SELECT expires_at - now() < interval '11 minutes' FROM hold")
+    assert await books.pool.fetchval("SELECT count(*) FROM outbox WHERE topic LIKE 'hold.%.dlq'") == 2
+
+
+async def test_a_hold_cannot_be_extended_for_years(books: Books, keeper: HoldKeeper) -> None:
+    asked = check()
+    await books.ask(asked)
+    wish = {"request_id": asked["request_id"], "component": "rhetor", "expires_at": "2199-01-01T00:00:00Z"}
+    await _tell(books, keeper, HOLD_EXTENDED, wish)
+    assert await books.pool.fetchval("SELECT expires_at - now() < interval '11 minutes' FROM hold")
+    assert await books.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'hold.extended.dlq'") == 1

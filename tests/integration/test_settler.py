@@ -23,7 +23,7 @@ from budget_bus.settings import load_settings
 from budget_bus.store import fence, ledger
 from budget_bus.store.migrate import migrate
 from budget_bus.store.pool import open_pool
-from tests.integration.books import COST, USD, Books, check, usage
+from tests.integration.books import BOUND, COST, USD, Books, check, usage
 
 
 @pytest.fixture(params=["postgres_url", "postgres15_url"])
@@ -332,3 +332,57 @@ async def test_what_the_database_refuses_becomes_a_dead_letter(books: Books) -> 
     (letter,) = await _letters(books)
     assert letter["dlq_reason"] == b"the database refused it: out of range"
     assert await _ledger(books) == []
+
+
+async def test_a_lowered_limit_and_one_made_after_the_spending_alert_too(books: Books) -> None:
+    await books.limit(10 * USD, policy=Policy.WARN)
+    await books.settle(usage())
+    await books.limit(COST, policy=Policy.WARN)
+    await books.limit(COST, policy=Policy.WARN, scope={"component": "rhetor"}, thresholds=(100,))
+    await books.settle(usage())
+    await books.settle(usage())
+    rows = await books.pool.fetch("SELECT threshold_percent FROM alert ORDER BY threshold_percent")
+    assert [row["threshold_percent"] for row in rows] == [50, 80, 100, 100]
+
+
+async def test_a_limit_shows_at_once_what_was_spent_before_it(books: Books) -> None:
+    await books.settle(usage(), usage())
+    budget = await books.limit(10 * USD)
+    assert await books.balance(budget) == (2 * COST, 0, 0)
+
+
+async def test_usage_with_a_context_settles_the_oldest_hold_of_that_context(books: Books) -> None:
+    budget = await books.limit(10 * USD)
+    await books.ask(check(context_id="a"))
+    await books.ask(check(context_id="b"))
+    await books.settle(usage(context_id="b"))
+    rows = await books.pool.fetch("SELECT context_id FROM hold WHERE state = 'open'")
+    assert [row["context_id"] for row in rows] == ["a"]
+    assert (await books.balance(budget))[1] == BOUND
+
+
+async def test_usage_that_names_a_hold_and_usage_that_names_none_settle_two(books: Books) -> None:
+    budget = await books.limit(10 * USD)
+    asked = check()
+    await books.ask(asked)
+    await books.ask(check())
+    await books.settle(usage(request_id=asked["request_id"]), usage())
+    assert await books.balance(budget) == (2 * COST, 0, 0)
+
+
+async def test_texts_do_not_let_cached_tokens_exceed_what_includes_them(books: Books) -> None:
+    said = {key: value for key, value in usage().items() if not key.endswith("_tokens")}
+    await books.settle({**said, "input_text": "hi", "output_text": "ho", "cache_read_input_tokens": 1_000_000_000})
+    assert await _ledger(books) == []
+    (letter,) = await _letters(books)
+    assert b"cache_read_input_tokens" in letter["dlq_reason"]
+
+
+async def test_a_budget_is_told_of_a_release_by_an_event_that_it_does_not_count(books: Books) -> None:
+    budget = await books.limit(10 * USD, scope={"user": "ann"})
+    asked = check(user="ann")
+    await books.ask(asked)
+    await books.pool.execute("DELETE FROM outbox")
+    await books.settle(usage(request_id=asked["request_id"]))
+    assert await books.balance(budget) == (0, 0, 0)
+    assert await books.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'budget.updates'") == 1

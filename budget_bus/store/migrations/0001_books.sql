@@ -137,7 +137,11 @@ CREATE TABLE hold (
     component   text        NOT NULL,
     provider    text        NOT NULL,
     model       text        NOT NULL,
+    tier        text        NOT NULL,
+    task_type   text,
     context_id  text,
+    user_name   text,
+    tags        jsonb       NOT NULL,
     cost_nanos  bigint,     -- the estimate; null if unpriced
     tokens      bigint      NOT NULL,
     currency    text        NOT NULL,

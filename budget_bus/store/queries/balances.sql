@@ -26,9 +26,9 @@ FROM ledger
 WHERE accounted_at >= $1 AND ($2::timestamptz IS NULL OR accounted_at < $2)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
 
--- name: set_spent
--- $1 balance_id, $2 spent
-UPDATE balance SET spent = $2 WHERE balance_id = $1;
+-- name: charge
+-- $1 balance_id, $2 spent, $3 held, $4 unconfirmed
+UPDATE balance SET spent = $2, held = $3, unconfirmed = $4 WHERE balance_id = $1;
 
 -- name: lock
 -- Hot rows: locked last, in id order, so that no two transactions wait for each other.  $1 balance_ids

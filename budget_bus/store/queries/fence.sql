@@ -2,7 +2,7 @@
 -- A consumer takes a partition: a new epoch fences whoever had it. Waits for the old owner's transaction in flight.
 -- $1 topic, $2 part, $3 owner_id, $4 the offset to begin at if nobody ever read this partition
 INSERT INTO bus_offset AS b (topic, part, next_offset, owner_epoch, owner_id, watermark_at)
-VALUES ($1, $2, $4, 1, $3, clock_timestamp())
+VALUES ($1, $2, $4, 1, $3, 'epoch')  -- nothing is in the books yet
 ON CONFLICT (topic, part) DO UPDATE SET owner_epoch = b.owner_epoch + 1, owner_id = $3
 RETURNING owner_epoch, next_offset;
 

@@ -4,18 +4,35 @@ SELECT request_id, state, component, decided_at, cost_nanos, tokens, balance_ids
 FROM hold WHERE request_id = ANY ($1) ORDER BY request_id FOR UPDATE;
 
 -- name: lock_oldest_open
--- The oldest open holds of each caller, at most as many as it has events that name none.  An event of long ago must
--- not settle a hold of today, so only holds decided before the caller's newest event count.
--- $1 components, $2 providers, $3 models, $4 how many, $5 decided no later than
-SELECT h.request_id, h.state, h.component, h.provider, h.model, h.context_id, h.decided_at, h.cost_nanos, h.tokens,
-       h.balance_ids, h.amounts
-FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::timestamptz[]) AS u (component, provider, model, n, upto),
+-- The oldest open holds of each caller, and context where one is given, at most as many as the caller has events. An
+-- event of long ago must not settle a hold of today, so only holds decided before the caller's newest event count.
+-- $1 components, $2 providers, $3 models, $4 context_ids or nulls, $5 how many, $6 decided no later than
+SELECT DISTINCT h.request_id, h.state, h.component, h.provider, h.model, h.context_id, h.decided_at, h.cost_nanos,
+       h.tokens, h.balance_ids, h.amounts
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
+    AS u (component, provider, model, context_id, n, upto),
 LATERAL (
     SELECT * FROM hold
     WHERE state = 'open' AND component = u.component AND provider = u.provider AND model = u.model
-      AND decided_at <= u.upto
+      AND (u.context_id IS NULL OR context_id = u.context_id) AND decided_at <= u.upto
     ORDER BY decided_at, request_id LIMIT u.n FOR UPDATE
-) h;
+) h
+ORDER BY h.decided_at, h.request_id;
+
+-- name: lock_in_window
+-- Holds that a budget born in mid-window must be charged with: those decided in the window that have not ended, and
+-- the unconfirmed ones.  $1 window_start, $2 window_end or null
+SELECT request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags, cost_nanos, tokens,
+       currency
+FROM hold
+WHERE state IN ('open', 'unconfirmed') AND decided_at >= $1 AND ($2::timestamptz IS NULL OR decided_at < $2)
+ORDER BY request_id FOR UPDATE;
+
+-- name: pin
+-- $1 request_ids (locked), $2 balance_id, $3 amounts
+UPDATE hold h SET balance_ids = h.balance_ids || $2::bigint, amounts = h.amounts || u.amount
+FROM unnest($1::uuid[], $3::bigint[]) AS u (request_id, amount)
+WHERE h.request_id = u.request_id;
 
 -- name: close
 -- $1 request_ids (locked), $2 state, $3 event_ids or nulls, $4 reason or null
@@ -56,22 +73,24 @@ WHERE h.request_id = u.request_id;
 
 -- name: place
 -- Decisions, holds and balances in one statement: all of a batch or nothing of it.
--- $1..$5 decisions: request_ids, digests, actions, answers, decided_at; $6..$17 holds: request_ids, components,
--- providers, models, context_ids, cost_nanos, tokens, currencies, balance_ids and amounts as text arrays, decided_at,
--- expires_at; $18, $19 balance_ids (locked) and held deltas
+-- $1..$5 decisions: request_ids, digests, actions, answers, decided_at; $6..$21 holds: request_ids, components,
+-- providers, models, tiers, task_types, context_ids, users, tags, cost_nanos, tokens, currencies, balance_ids and
+-- amounts as text arrays, decided_at, expires_at; $22, $23 balance_ids (locked) and held deltas
 WITH decided AS (
     INSERT INTO decision (request_id, digest, action, answer, decided_at)
     SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[])
 ), placed AS (
-    INSERT INTO hold (request_id, state, component, provider, model, context_id, cost_nanos, tokens, currency,
-                      balance_ids, amounts, decided_at, expires_at)
-    SELECT u.request_id, 'open', u.component, u.provider, u.model, u.context_id, u.cost_nanos, u.tokens, u.currency,
-           u.balance_ids::bigint[], u.amounts::bigint[], u.decided_at, u.expires_at
-    FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $13::text[],
-                $14::text[], $15::text[], $16::timestamptz[], $17::timestamptz[])
-        AS u (request_id, component, provider, model, context_id, cost_nanos, tokens, currency, balance_ids, amounts,
-              decided_at, expires_at)
+    INSERT INTO hold (request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags,
+                      cost_nanos, tokens, currency, balance_ids, amounts, decided_at, expires_at)
+    SELECT u.request_id, 'open', u.component, u.provider, u.model, u.tier, u.task_type, u.context_id, u.user_name,
+           u.tags, u.cost_nanos, u.tokens, u.currency, u.balance_ids::bigint[], u.amounts::bigint[], u.decided_at,
+           u.expires_at
+    FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
+                $14::jsonb[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::timestamptz[],
+                $21::timestamptz[])
+        AS u (request_id, component, provider, model, tier, task_type, context_id, user_name, tags, cost_nanos, tokens,
+              currency, balance_ids, amounts, decided_at, expires_at)
 )
 UPDATE balance b SET held = b.held + u.held
-FROM unnest($18::bigint[], $19::bigint[]) AS u (balance_id, held)
+FROM unnest($22::bigint[], $23::bigint[]) AS u (balance_id, held)
 WHERE b.balance_id = u.balance_id;
