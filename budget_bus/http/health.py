@@ -7,13 +7,14 @@ from pydantic import BaseModel
 
 from budget_bus import metrics
 from budget_bus.errors import BudgetUnavailable
-from budget_bus.events.topics import BUDGET_ALERTS, CHECK_RESPONSE, INBOUND
+from budget_bus.events.topics import BUDGET_ALERTS, CHECK_REQUESTED, CHECK_RESPONSE, INBOUND, USAGE_RECORDED
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.query import Query
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.http.status import DATABASE_ERRORS
 from budget_bus.store import reads
 
+_CONSUMED = (USAGE_RECORDED, CHECK_REQUESTED)
 NEEDED = (*INBOUND, CHECK_RESPONSE, BUDGET_ALERTS)
 
 
@@ -43,6 +44,12 @@ async def ready(call: Call[Query, None]) -> Answer:
         "broker": await _broker(parts),
         "answers": "ok" if parts.bus.listening else "not listening to check.response",
     }
+    if not parts.consumers_seen and checks["database"] == "ok":
+        # Asked until they were there once: a later absence shows in /api/status, and must not take all gateways away.
+        seen = await reads.consumed(parts.pool, _CONSUMED)
+        parts.consumers_seen = len(seen) == len(_CONSUMED)
+        waiting = ", ".join(topic for topic in _CONSUMED if topic not in seen)
+        checks["consumers"] = "ok" if parts.consumers_seen else f"nobody reads {waiting} yet"
     good = all(said == "ok" for said in checks.values())
     return Answer(Readiness(ready=good, checks=checks), 200 if good else 503)
 

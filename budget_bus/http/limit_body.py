@@ -20,6 +20,7 @@ from budget_bus.money import MAX_NANOS, check_currency, parse_amount
 from budget_bus.policy.budget import DEFAULT_THRESHOLDS, LimitSpec, Policy, Unit
 from budget_bus.policy.scope import Scope, parse_scope
 from budget_bus.policy.windows import Period
+from budget_bus.providers.names import canonical_provider
 from budget_bus.settings import Settings
 
 B = TypeVar("B", bound=BaseModel)
@@ -113,7 +114,7 @@ def read_exact(model: type[B], raw: bytes) -> B:
         Rejected: names every wrong field.
     """
     try:
-        from_json(raw)  # knows depth and text that json.loads lets through
+        from_json(raw, allow_inf_nan=False)  # knows depth and text that json.loads lets through
         values = json.loads(raw, parse_float=Decimal)
     except (ValueError, RecursionError) as error:
         raise NotJson(str(error)) from None
@@ -130,7 +131,7 @@ def spec_of(body: LimitBody, settings: Settings) -> LimitSpec:
     Raises:
         Rejected: names the field that is wrong.
     """
-    scope, unit = parse_scope(body.scope), Unit(body.unit)
+    scope, unit = parse_scope(body.scope, provider_name=canonical_provider), Unit(body.unit)
     if unit is not Unit.COST and body.currency is not None:
         raise Rejected("invalid input", [FieldError("currency", f"goes with unit cost, not {unit.value}")])
     return LimitSpec(
@@ -148,6 +149,17 @@ def spec_of(body: LimitBody, settings: Settings) -> LimitSpec:
         month_anchor=body.month_anchor,
         shadow=body.shadow,
     )
+
+
+# What a new statement about an existing budget leaves as it is unless it names it.
+KEPT = (
+    "name", "policy", "thresholds", "timezone", "shadow", "currency", "week_start", "month_anchor", "ceiling_percent"
+)  # fmt: skip
+
+
+def same_budget(one: LimitSpec, other: LimitSpec) -> bool:
+    """Whether both are about the same scope, period and unit: what a budget is."""
+    return (one.scope.to_json(), one.period, one.unit) == (other.scope.to_json(), other.period, other.unit)
 
 
 def patched(spec: LimitSpec, patch: LimitPatch) -> LimitSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 from uuid import UUID
@@ -10,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from budget_bus.errors import NotFound
 from budget_bus.http.budgets import BudgetView, views
-from budget_bus.http.limit_body import LimitBody, LimitPatch, patched, read_exact, spec_of
+from budget_bus.http.limit_body import KEPT, LimitBody, LimitPatch, patched, read_exact, same_budget, spec_of
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Names, Page, Query, read_cursor, write_cursor
 from budget_bus.http.route import Answer, Endpoint
@@ -43,8 +44,16 @@ class LimitList(BaseModel):
 
 
 async def set_limit(call: Call[Query, LimitBody]) -> Answer:
-    """Create a budget (201), or change the one with the same scope, period and unit (200)."""
+    """
+    Create a budget (201), or change the one with the same scope, period and unit (200).
+
+    Of an existing budget only what the body names changes: a new amount must not soften a hard limit.
+    """
     spec = spec_of(call.body, call.parts.settings)
+    for budget in await limits.list_limits(call.parts.pool):
+        if same_budget(budget.spec, spec):
+            unnamed = set(KEPT) - call.body.model_fields_set
+            spec = replace(spec, **{name: getattr(budget.spec, name) for name in unnamed})
     budget, created = await limits.set_limit(call.parts.pool, spec, actor=call.actor)
     return Answer(await _view(call, budget), 201 if created else 200)
 

@@ -72,7 +72,7 @@ def read_batch(raw: bytes) -> Batch:
         Rejected: names every wrong field with the index of its event; nothing of the batch is taken.
     """
     try:
-        shape = from_json(raw)
+        shape = from_json(raw, allow_inf_nan=False)
     except ValueError as error:
         raise NotJson(str(error)) from None
     if isinstance(shape, list):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -277,7 +277,7 @@ class BudgetBus:
                 await listener.start()
                 self._listener = listener
 
-    async def alerts(self, *, from_beginning: bool = False) -> AsyncIterator[BudgetAlert]:
+    async def alerts(self, *, from_beginning: bool = False) -> AsyncGenerator[BudgetAlert]:
         """
         Alerts as they are raised, from now on, or with *from_beginning* from the oldest that is kept.
 
