@@ -6,6 +6,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -73,7 +74,7 @@ async def run(role: str, settings: Settings) -> None:
 async def settler(settings: Settings) -> AsyncIterator[ConsumerLoop]:
     """usage.recorded -> books."""
     async with open_pool(settings, size=2) as pool:
-        keeper = Settler(pool, Catalogue(Policy(settings.enforcement_level)), PriceBook())
+        keeper = Settler(pool, Catalogue(Policy(settings.enforcement_level)), _prices())
         consumer = ConsumerLoop(
             settings, pool, topic=USAGE_RECORDED, group=SETTLER_GROUP, apply=keeper.apply, max_records=1000
         )
@@ -90,7 +91,7 @@ async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
             pool=pool,
             catalogue=Catalogue(Policy(settings.enforcement_level)),
             estimator=Estimator(
-                prices=PriceBook(settings.fallback_price_per_1m),
+                prices=_prices(settings.fallback_price_per_1m),
                 use_fallback_price=settings.unpriced == "fallback",
                 default_max_output_tokens=settings.default_max_output_tokens,
             ),
@@ -122,6 +123,13 @@ async def outbox_relay(settings: Settings) -> AsyncIterator[None]:
 
 
 _OTHERS = {"settler": settler, "decider": decider, "relay": outbox_relay}
+
+
+def _prices(fallback_price_per_1m: str | None = None) -> PriceBook:
+    """The price book, read before the first event rather than while its asker waits."""
+    prices = PriceBook(fallback_price_per_1m)
+    prices.price("openai", "gpt-4o", datetime.now(UTC))
+    return prices
 
 
 class Replies:

@@ -184,6 +184,7 @@ def _find(budget: str) -> str:
 def _scope(named: dict[str, Names], raw: str | None) -> dict[str, Any]:
     """The scope in its one spelling, as the gateway shows it."""
     from budget_bus.policy.scope import parse_scope
+    from budget_bus.providers.names import canonical_provider
 
     scope: Any = {key: value for key, value in named.items() if value}
     if raw is not None:
@@ -194,7 +195,7 @@ def _scope(named: dict[str, Names], raw: str | None) -> dict[str, Any]:
         except ValueError as error:
             raise typer.BadParameter(f"is not JSON: {error}", param_hint="--scope") from None
     try:
-        return parse_scope(scope).to_json()
+        return parse_scope(scope, provider_name=canonical_provider).to_json()
     except Rejected as error:
         raise typer.BadParameter(str(error.errors[0])) from None
 

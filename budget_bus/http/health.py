@@ -44,12 +44,12 @@ async def ready(call: Call[Query, None]) -> Answer:
         "broker": await _broker(parts),
         "answers": "ok" if parts.bus.listening else "not listening to check.response",
     }
-    if not parts.consumers_seen and checks["database"] == "ok":
+    waiting = [topic for topic in _CONSUMED if topic not in parts.consumed]
+    if waiting and checks["database"] == "ok":
         # Asked until they were there once: a later absence shows in /api/status, and must not take all gateways away.
-        seen = await reads.consumed(parts.pool, _CONSUMED)
-        parts.consumers_seen = len(seen) == len(_CONSUMED)
-        waiting = ", ".join(topic for topic in _CONSUMED if topic not in seen)
-        checks["consumers"] = "ok" if parts.consumers_seen else f"nobody reads {waiting} yet"
+        parts.consumed.update(await reads.consumed(parts.pool, waiting))
+        waiting = [topic for topic in waiting if topic not in parts.consumed]
+    checks["consumers"] = f"nobody reads {', '.join(waiting)} yet" if waiting else "ok"
     good = all(said == "ok" for said in checks.values())
     return Answer(Readiness(ready=good, checks=checks), 200 if good else 503)
 

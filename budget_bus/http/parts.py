@@ -33,6 +33,7 @@ class Parts:
     settling_patience_s: float = 5.0  # how long ?wait=true waits for the settler
     now: Callable[[], datetime] = _utc_now
     started_s: float = field(default_factory=time.monotonic)
+    consumed: set[str] = field(default_factory=set)  # the topics whose consumers have been seen at work
 
 
 @dataclass(frozen=True, slots=True)

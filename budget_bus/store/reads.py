@@ -100,11 +100,19 @@ async def usage(
         UsageSum(
             {name: row[name] or None for name in group_by},
             row["currency"],
-            *(int(row[name]) for name in ("requests", "input_tokens", "output_tokens", "cost_nanos")),
+            int(row["requests"]),
+            int(row["input_tokens"]),
+            int(row["output_tokens"]),
+            int(row["cost_nanos"]),
             int(row["unpriced_requests"]),
         )
         for row in rows
     ]
+
+
+async def consumed(pool: asyncpg.Pool, topics: Sequence[str]) -> list[str]:
+    """Those of *topics* of which every partition has had a consumer at work within the last seconds."""
+    return [row["topic"] for row in await pool.fetch(_SQL["consumed"], topics)]
 
 
 async def balances(pool: asyncpg.Pool, wanted: Sequence[tuple[Budget, Window]]) -> list[Balance]:

@@ -9,6 +9,7 @@ CREATE TABLE bus_offset (
     owner_epoch  bigint      NOT NULL,
     owner_id     text        NOT NULL,
     watermark_at timestamptz NOT NULL,  -- all records older than this are in the books
+    seen_at      timestamptz NOT NULL DEFAULT 'epoch',  -- when the owner was last at work
     PRIMARY KEY (topic, part)
 ) WITH (fillfactor = 50);
 
@@ -210,7 +211,8 @@ CREATE FUNCTION enter_books(
     catalogue_lock bigint, usage_topic text, OUT moved int, OUT version bigint, OUT usage_read_to timestamptz
 ) LANGUAGE plpgsql VOLATILE AS $$
 BEGIN
-    UPDATE bus_offset b SET next_offset = u.to_offset, watermark_at = greatest(b.watermark_at, u.watermark_at)
+    UPDATE bus_offset b SET next_offset = u.to_offset, watermark_at = greatest(b.watermark_at, u.watermark_at),
+                            seen_at = clock_timestamp()
     FROM unnest(parts, from_offsets, to_offsets, epochs, watermarks) AS u (part, from_offset, to_offset, epoch, watermark_at)
     WHERE b.topic = of_topic AND b.part = u.part AND b.owner_epoch = u.epoch AND b.next_offset = u.from_offset;
     GET DIAGNOSTICS moved = ROW_COUNT;

@@ -16,7 +16,7 @@ SELECT part, next_offset, owner_epoch FROM bus_offset WHERE topic = $1 AND part 
 
 -- name: watermark
 -- An idle partition is read to its end: its watermark moves with the clock.  $1 topic, $2 parts, $3 epochs, $4 watermark
-UPDATE bus_offset b SET watermark_at = greatest(b.watermark_at, $4)
+UPDATE bus_offset b SET watermark_at = greatest(b.watermark_at, $4), seen_at = clock_timestamp()
 FROM unnest($2::int[], $3::bigint[]) AS u (part, epoch)
 WHERE b.topic = $1 AND b.part = u.part AND b.owner_epoch = u.epoch;
 

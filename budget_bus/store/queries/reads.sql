@@ -73,3 +73,8 @@ ORDER BY raised_at DESC, alert_id DESC LIMIT $5;
 
 -- name: server_version
 SELECT current_setting('server_version');
+
+-- name: consumed
+-- $1 topics
+SELECT topic FROM bus_offset WHERE topic = ANY ($1)
+GROUP BY topic HAVING min(seen_at) > clock_timestamp() - interval '10 seconds';
