@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,14 +16,19 @@ import asyncpg
 import httpx2
 import pytest
 
+from budget_bus.client import AsyncBudgetClient, BudgetClient
+from budget_bus.errors import BudgetExceeded, ConfigError
 from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
+from budget_bus.http.server import gateway, open_parts
+from budget_bus.local.child import start
+from budget_bus.local.ports import free_port
+from budget_bus.local.trial import open_trial
 from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import decider, settler
 from budget_bus.settings import Settings
 
-CALL = {"component": "rhetor", "provider": "anthropic", "model": "claude-3-opus"}
-USED = {**CALL, "input_tokens": 1000, "output_tokens": 100}
+CALL: dict[str, Any] = {"component": "rhetor", "provider": "anthropic", "model": "claude-3-opus"}
+USED: dict[str, Any] = {**CALL, "input_tokens": 1000, "output_tokens": 100}
 
 
 @asynccontextmanager
@@ -54,6 +60,14 @@ async def lone_client(topics: None, settings: Settings) -> AsyncIterator[httpx2.
         yield client
 
 
+async def until(client: httpx2.AsyncClient, path: str, good: Callable[[Any], bool]) -> Any:
+    """Ask until the answer is *good*."""
+    async with asyncio.timeout(30):
+        while not good(body := (await client.get(path)).json()):
+            pass
+        return body
+
+
 async def record(client: httpx2.AsyncClient, *events: dict[str, Any]) -> list[dict[str, Any]]:
     response = await client.post("/api/record?wait=true", json=list(events))
     assert response.status_code == 200, response.text
@@ -62,9 +76,8 @@ async def record(client: httpx2.AsyncClient, *events: dict[str, Any]) -> list[di
 
 
 async def test_ready_names_what_is_there(client: httpx2.AsyncClient) -> None:
-    response = await client.get("/health/ready")
-    assert response.status_code == 200
-    assert response.json() == {"ready": True, "checks": {"database": "ok", "broker": "ok", "answers": "ok"}}
+    said = await until(client, "/health/ready", lambda body: bool(body["ready"]))
+    assert said["checks"] == dict.fromkeys(("database", "broker", "answers", "consumers"), "ok")
     assert (await client.get("/health/live")).json() == {"status": "live"}
     assert "budget_bus_decisions_total" in (await client.get("/metrics")).text
 
@@ -246,7 +259,7 @@ async def test_a_limit_is_created_changed_patched_and_removed(lone_client: httpx
 async def test_status_shows_lag_and_balances(client: httpx2.AsyncClient, settings: Settings) -> None:
     await client.post("/api/limits", json={"period": "total", "limit": 100, "unit": "requests"})
     await record(client, USED)
-    status = (await client.get("/api/status")).json()
+    status = await until(client, "/api/status", lambda body: not body["stale"])
     assert status["database"]["ok"]
     assert status["broker"] == {
         "ok": True,
@@ -257,7 +270,6 @@ async def test_status_shows_lag_and_balances(client: httpx2.AsyncClient, setting
         ("usage.recorded", 0, 0.0),
         ("check.requested", 0, 0.0),
     ]
-    assert status["stale"] is False
     assert (status["budgets"][0]["spent"], status["budgets"][0]["window_end"]) == ("1", None)
 
 
@@ -278,6 +290,12 @@ async def test_alerts_are_listed_newest_first(client: httpx2.AsyncClient) -> Non
     assert page["items"][0]["acknowledged_at"] is None
 
 
+async def test_nobody_reading_is_not_ready(lone_client: httpx2.AsyncClient) -> None:
+    response = await lone_client.get("/health/ready")
+    assert response.status_code == 503
+    assert response.json()["checks"]["consumers"] == "nobody reads usage.recorded, check.requested yet"
+
+
 async def test_the_bodies_limit_holds_without_a_content_length(lone_client: httpx2.AsyncClient) -> None:
     async def endless() -> AsyncIterator[bytes]:
         while True:
@@ -286,3 +304,91 @@ async def test_the_bodies_limit_holds_without_a_content_length(lone_client: http
     response = await lone_client.post("/api/record", content=endless())
     assert response.status_code == 413
     assert json.loads(response.content)["type"] == "too-large"
+
+
+async def test_a_hold_is_given_back_and_a_closed_one_is_a_conflict(client: httpx2.AsyncClient) -> None:
+    request_id = (await client.post("/api/check", json={**CALL, "estimated_tokens": 1000})).json()["request_id"]
+    path = f"/api/holds/{request_id}"
+    extended = await client.post(f"{path}/extend", json={"ttl_s": 3000})
+    assert (extended.status_code, extended.json()["state"]) == (202, "open")
+    assert (await client.post(f"{path}/release")).status_code == 202
+    await until(client, "/api/holds", lambda body: not body["items"])
+    again = await client.post(f"{path}/release", json={})
+    assert (again.status_code, again.json()["detail"]) == (409, f"hold {request_id} is voided")
+    assert (await client.post(f"{path}/extend", json={"ttl_s": 5})).status_code == 409
+    assert (await client.post(f"/api/holds/{uuid4()}/release", json={})).status_code == 404
+    assert (await client.post("/api/holds/x/release", json={})).status_code == 404
+
+
+async def test_the_clients_against_a_gateway_that_listens(topics: None, settings: Settings) -> None:
+    port = free_port()
+    listening = settings.model_copy(update={"port": port, "check_timeout_ms": 30_000})
+
+    def blocking() -> None:
+        with BudgetClient(port=port, timeout=60) as client:
+            allowed, info = client.check_budget(**CALL, estimated_tokens=1000)
+            assert (allowed, info["action"], info["tier"]) == (True, "allow", "remote_heavyweight")
+            recorded = client.record_usage(**USED, request_id=info["request_id"])
+            assert (recorded["status"], recorded["total_cost"], recorded["total_tokens"]) == (
+                "recorded",
+                "0.0225",
+                1100,
+            )
+            completed = client.record_completion(**CALL, input_text="Hello, world!", output_text="Hi there!")
+            assert completed["total_tokens"] > 2
+            with client.guard(**CALL, estimated_tokens=10) as call:
+                assert call.settle(input_tokens=1, output_tokens=1)["status"] == "recorded"
+            with client.guard(**CALL, estimated_tokens=10) as call:
+                call.void()
+
+    async with settler(settings), decider(settings), gateway(listening):
+        await asyncio.to_thread(blocking)
+        async with AsyncBudgetClient(port=port, timeout=60) as client:
+            assert (await client.record_usage(**USED))["status"] == "recorded"
+            async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}") as raw:
+                limit = {"period": "daily", "limit": 0, "policy": "HARD_LIMIT"}
+                assert (await raw.post("/api/limits", json=limit)).status_code == 201
+            with pytest.raises(BudgetExceeded):
+                async with client.guard(**CALL, estimated_tokens=10):
+                    pytest.fail("a denied call was let through")
+
+
+async def test_a_gateway_that_stops_answers_what_it_has_accepted(topics: None, settings: Settings) -> None:
+    port = free_port()
+    slow = settings.model_copy(update={"port": port, "check_timeout_ms": 1500})
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        async with gateway(slow) as app:
+            assert app.routes
+            assert (await client.get("/health/live")).status_code == 200
+            asking = asyncio.create_task(client.post("/api/check", json={**CALL, "estimated_tokens": 1}))
+            # An answered request after it shows that the server has taken the first one up.
+            assert (await client.get("/api/limits")).status_code == 200
+        assert (await asking).status_code == 504  # nobody decides here, but it is an answer
+        with pytest.raises(httpx2.ConnectError):
+            await client.get("/health/live")
+
+
+async def test_with_the_broker_away_requests_are_503_and_status_says_so(settings: Settings, tmp_path: Path) -> None:
+    try:
+        broker = open_trial(tmp_path)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    child = await start(broker, tmp_path / "broker.log")
+    servers = broker.bootstrap_servers
+    brokered = settings.model_copy(update={"kafka_bootstrap_servers": servers, "check_timeout_ms": 500})
+    await apply_topics(brokered)
+    try:
+        async with client_of(brokered) as client:
+            assert (await client.get("/health/ready")).json()["checks"]["broker"] == "ok"
+            await child.stop(10)
+            request_id = str(uuid4())
+            checked = await client.post("/api/check", json={**CALL, "request_id": request_id, "estimated_tokens": 1})
+            assert (checked.status_code, checked.json()["type"]) == (503, "unavailable")
+            assert (checked.json()["request_id"], checked.headers["retry-after"]) == (request_id, "1")
+            ready = await client.get("/health/ready")
+            assert (ready.status_code, ready.json()["checks"]["database"]) == (503, "ok")
+            status = (await client.get("/api/status")).json()
+            assert (status["broker"]["ok"], status["database"]["ok"]) == (False, True)
+            assert status["topics"][0]["lag_messages"] is None
+    finally:
+        await child.stop(10)
