@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,9 +21,10 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from budget_bus import metrics
-from budget_bus.consumers.partitions import Owned, claim_partition
+from budget_bus.consumers.partitions import Owned, claim_partition, is_undecodable, read_leniently
 from budget_bus.errors import Fenced
 from budget_bus.kafka import connection as kafka_connection
+from budget_bus.producers.closing import close_consumer
 from budget_bus.settings import Settings
 from budget_bus.store import fence
 from budget_bus.store.fence import Advance, Claim
@@ -33,8 +34,11 @@ log = structlog.get_logger()
 
 _IDLE_WATERMARK_S = 2.0
 _SHOW_OFFSETS_S = 1.0
+_LOOK_AT_HALTED_S = 2.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 2.0
 _MAX_FAULTS = 20
+_LAST_BATCH_S = 5.0
+_CLAIMS_NOTHING = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,8 @@ class Batch:
         """
         A stretch of the batch as a batch of its own, to be applied after the stretch before it.
 
-        Its moves begin where the stretch before ended, partition by partition.
+        Its moves begin where the stretch before ended, partition by partition. The watermark is the whole's, so only
+        the stretch that reaches the end of a move may claim it.
         """
         before: dict[int, int] = {record.partition: record.offset + 1 for record in self.records[:start]}
         after: dict[int, int] = {record.partition: record.offset + 1 for record in self.records[start:stop]}
@@ -58,7 +63,8 @@ class Batch:
             if (part := move.claim.part) in after:
                 begin = before.get(part, move.claim.next_offset)
                 end = after[part] if any(r.partition == part for r in self.records[stop:]) else move.to_offset
-                moves.append(Advance(Claim(part, move.claim.epoch, begin), end, move.watermark_at))
+                read_to = move.watermark_at if end == move.to_offset else _CLAIMS_NOTHING
+                moves.append(Advance(Claim(part, move.claim.epoch, begin), end, read_to))
         return Batch(self.topic, self.records[start:stop], moves)
 
 
@@ -97,13 +103,14 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
             "max_poll_interval_ms": 60_000,
         }
         self._owned: dict[TopicPartition, Owned] = {}
-        self._halted: set[TopicPartition] = set()
+        self._halted: dict[TopicPartition, Claim] = {}
+        self._failure: Exception | None = None
         self._generation = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
-        self._shown = self._touched = 0.0
+        self._shown = self._touched = self._looked = 0.0
         self._faults = 0
 
     def stop(self) -> None:
@@ -111,31 +118,39 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
         self._stopping.set()
 
     async def run(self) -> None:
-        """Consume until `stop`; a lost broker, database or partition is joined again with patience."""
+        """
+        Consume until `stop`; a lost broker, database or partition is joined again with patience.
+
+        Raises:
+            Exception: any other error, which would come again here; the process must end with it and be started anew.
+        """
         delay = _FIRST_RETRY_S
         while not self._stopping.is_set():
             began = time.monotonic()
             try:
                 await self._run_once()
-            except (KafkaError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError, Fenced, TimeoutError) as error:
+            except Exception as error:
+                if not _passes(error):
+                    raise
                 log.warning("consumer starts again", topic=self._topic, reason=f"{type(error).__name__}: {error}")
             delay = _FIRST_RETRY_S if time.monotonic() - began > 30 else min(delay * 2, _LAST_RETRY_S)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay)
+            await self._pause(delay)
 
     async def _run_once(self) -> None:
         consumer = AIOKafkaConsumer(**kafka_connection(self._settings), **self._options)
-        self._consumer, self._owned = consumer, {}
+        self._consumer, self._owned, self._halted, self._failure = consumer, {}, {}, None
         try:
             await consumer.start()
             consumer.subscribe([self._settings.topic_prefix + self._topic], listener=self)
             while not self._stopping.is_set():
-                await self._turn(consumer)
+                await self._within_stop(self._turn(consumer))
+                if self._failure:
+                    raise self._failure
         finally:
             self.ready.clear()
+            self._generation += 1
             self._owned = {}
-            with suppress(KafkaError, OSError):
-                await consumer.stop()
+            await close_consumer(consumer)
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         """Stop using the partitions at once; a batch under way may end, the fence judges it."""
@@ -151,54 +166,109 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
         generation, delay = self._generation, _FIRST_RETRY_S
         while generation == self._generation and not self._stopping.is_set():
             try:
-                owned = {}
-                for partition in assigned:
-                    claim = await claim_partition(
-                        self._pool, self._consumer, partition, topic=self._topic, owner=self._owner
-                    )
-                    if claim:
-                        owned[partition] = Owned(claim)
+                owned, halted = await self._claim(assigned)
                 if generation == self._generation:
-                    self._owned, self._halted = owned, set(assigned) - set(owned)
-                    # What was fetched while we asked the database has been dropped; from here on it is expected.
-                    for partition, mine in owned.items():
-                        self._consumer.seek(partition, mine.claim.next_offset)
-                    metrics.HALTED_PARTITIONS.labels(self._topic).set(len(self._halted))
-                    self.ready.set()
+                    self._begin(owned, halted)
                 return
             except Exception as error:
                 # aiokafka would swallow it and fetch from a wrong place; the gate stays shut instead.
-                if not (retryable(error) or isinstance(error, KafkaError)):
-                    raise
+                if not _passes(error):
+                    self._failure = error
+                    return
                 log.warning("cannot take partitions yet", topic=self._topic, reason=str(error))
-                await asyncio.sleep(delay)
+                await self._pause(delay)
                 delay = min(delay * 2, _LAST_RETRY_S)
+
+    async def _claim(
+        self, assigned: Sequence[TopicPartition]
+    ) -> tuple[dict[TopicPartition, Owned], dict[TopicPartition, Claim]]:
+        owned, halted = {}, {}
+        for partition in assigned:
+            claim, begin = await claim_partition(
+                self._pool, self._consumer, partition, topic=self._topic, owner=self._owner
+            )
+            if claim.next_offset < begin:
+                halted[partition] = claim
+            else:
+                owned[partition] = Owned(claim)
+        return owned, halted
+
+    def _begin(self, owned: dict[TopicPartition, Owned], halted: dict[TopicPartition, Claim]) -> None:
+        self._owned, self._halted = owned, halted
+        # What was fetched while we asked the database has been dropped; from here on it is expected.
+        for partition, mine in owned.items():
+            self._consumer.seek(partition, mine.claim.next_offset)
+        # Neither fetched nor asked for its committed offset: either would fail again and again, to the others' cost.
+        for partition, lost in halted.items():
+            self._consumer.pause(partition)
+            self._consumer.seek(partition, lost.next_offset)
+        metrics.HALTED_PARTITIONS.labels(self._topic).set(len(halted))
+        self.ready.set()
 
     async def _turn(self, consumer: AIOKafkaConsumer) -> None:
         try:
             fetched = await consumer.getmany(timeout_ms=200, max_records=self._max_records)
-        except NoOffsetForPartitionError:
-            # The consumer looked for a committed offset before our seek; it has none, and needs none.
-            await asyncio.sleep(_FIRST_RETRY_S)
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError) as error:
+            _end_fetch(consumer)
+            if isinstance(error, OffsetOutOfRangeError) and any(place in self._owned for place in error.args[0]):
+                raise Fenced("the log has changed under us") from None
+            # The consumer looked for a committed offset before our seek; it needs none, and the log may not have it.
+            await self._pause(_FIRST_RETRY_S)
             return
-        except OffsetOutOfRangeError:
-            raise Fenced("the log has changed under us") from None
+        except Exception as error:
+            if not is_undecodable(error):
+                raise
+            _end_fetch(consumer)
+            await self._turn_leniently(consumer)
+            return
+        await self._use(consumer, fetched)
+
+    async def _turn_leniently(self, consumer: AIOKafkaConsumer) -> None:
+        """
+        A turn over a record that aiokafka cannot decode: it throws away what it had for us, of any partition.
+
+        So every partition is read here from where the books are, a batch at least, and then again by aiokafka, which
+        may bring us back: the record may lie further on.
+        """
+        generation, owned = self._generation, dict(self._owned)
+        fetched = {}
+        for partition, mine in owned.items():
+            share = max(1, self._max_records // len(owned))
+            fetched[partition] = await read_leniently(consumer, partition, mine.claim.next_offset, share)
+        if generation != self._generation:
+            return
+        if not owned:
+            await self._pause(_FIRST_RETRY_S)
+        self._place(consumer)
+        await self._use(consumer, fetched)
+        if generation == self._generation:
+            self._place(consumer)
+
+    def _place(self, consumer: AIOKafkaConsumer) -> None:
+        for partition, owned in self._owned.items():
+            consumer.seek(partition, owned.claim.next_offset)
+
+    async def _use(
+        self, consumer: AIOKafkaConsumer, fetched: Mapping[TopicPartition, Sequence[ConsumerRecord]]
+    ) -> None:
         moves, records = [], []
         for partition, batch in fetched.items():
             owned = self._owned.get(partition)
             expected = self._expected(consumer, partition, owned, batch) if owned else []
             if owned and expected:
                 to_offset = expected[-1].offset + 1
-                moves.append(Advance(owned.claim, to_offset, owned.watermark(consumer, partition, to_offset)))
+                read_to = await _read_to(consumer, partition, to_offset)
+                moves.append(Advance(owned.claim, to_offset, owned.watermark(consumer, partition, read_to)))
                 records += expected
         if records:
             await self._apply_until_done(Batch(self._topic, records, moves))
         elif self._owned:
             await self._touch(consumer)
+        await self._look_after_halted()
         await self._show(consumer)
 
     def _expected(
-        self, consumer: AIOKafkaConsumer, partition: TopicPartition, owned: Owned, batch: list[ConsumerRecord]
+        self, consumer: AIOKafkaConsumer, partition: TopicPartition, owned: Owned, batch: Sequence[ConsumerRecord]
     ) -> list[ConsumerRecord]:
         wanted = owned.claim.next_offset
         records = [record for record in batch if record.offset >= wanted]
@@ -221,15 +291,34 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
                 except Exception as error:
                     if not retryable(error):
                         raise
+                    if self._stopping.is_set():
+                        # Given up, whether it was written or not: the books know, and whoever is next asks them.
+                        return
                     metrics.RETRIES.labels(self._topic).inc()
                     if await self._is_applied(batch, error):
                         self._moved(batch)
                         return
                     log.warning("batch is tried again", topic=self._topic, reason=f"{type(error).__name__}: {error}")
-                    await asyncio.sleep(delay)
+                    await self._pause(delay)
                     delay = min(delay * 2, _LAST_RETRY_S)
         finally:
             self._idle.set()
+
+    async def _within_stop(self, turn: Coroutine[Any, Any, None]) -> None:
+        """Wait for *turn*; after `stop` for a few seconds at most, for the database may be away."""
+        working, stopping = asyncio.create_task(turn), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                await asyncio.wait({working}, timeout=_LAST_BATCH_S)
+            if not working.done():
+                raise TimeoutError("the database does not answer and we are to stop")
+            working.result()
+        finally:
+            stopping.cancel()
+            # Not waited for: ending a statement takes the database as well.
+            working.cancel()
+            working.add_done_callback(_read_error)
 
     async def _apply_splitting(self, batch: Batch) -> None:
         """
@@ -283,12 +372,29 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
         if time.monotonic() - self._touched < _IDLE_WATERMARK_S:
             return
         self._touched = time.monotonic()
-        marks = {p: o.watermark(consumer, p, o.claim.next_offset) for p, o in self._owned.items()}
-        claims = [self._owned[partition].claim for partition in marks]
+        marks = []
+        for partition, mine in list(self._owned.items()):
+            read_to = await _read_to(consumer, partition, mine.claim.next_offset)
+            marks.append((mine.claim, mine.watermark(consumer, partition, read_to)))
         async with self._pool.acquire() as connection:
-            for claim, mark in zip(claims, marks.values(), strict=True):
-                if mark.timestamp() > 0:
+            for claim, mark in marks:
+                if mark > _CLAIMS_NOTHING:
                     await fence.touch_watermark(connection, self._topic, [claim], mark)
+
+    async def _look_after_halted(self) -> None:
+        """Once an operator has accepted the loss, the books stand elsewhere and the partition is joined again."""
+        if not self._halted or time.monotonic() - self._looked < _LOOK_AT_HALTED_S:
+            return
+        self._looked = time.monotonic()
+        async with self._pool.acquire() as connection:
+            now = await fence.positions(connection, self._topic, [claim.part for claim in self._halted.values()])
+        for claim in self._halted.values():
+            if now[claim.part] != claim:
+                raise Fenced(f"{self._topic}/{claim.part} is not halted any more")
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _show(self, consumer: AIOKafkaConsumer) -> None:
         """Once a second: lag as a metric, and our offsets in Kafka for its own tools; the books do not need them."""
@@ -296,13 +402,38 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
             return
         self._shown = time.monotonic()
         offsets: dict[TopicPartition, Any] = {}
-        for partition, owned in self._owned.items():
-            offsets[partition] = owned.claim.next_offset
+        for partition, owned in list(self._owned.items()):
+            offsets[partition] = read_to = await _read_to(consumer, partition, owned.claim.next_offset)
             end = consumer.highwater(partition)
-            lag = max(0, end - owned.claim.next_offset) if end is not None else 0
+            lag = max(0, end - read_to) if end is not None else 0
             metrics.LAG.labels(self._topic, str(partition.partition)).set(lag)
         with suppress(KafkaError):
             await consumer.commit(offsets)
+
+
+async def _read_to(consumer: AIOKafkaConsumer, partition: TopicPartition, next_offset: int) -> int:
+    """
+    How far the partition is read, when the books stand, or are to stand, at *next_offset*.
+
+    The consumer's position passes the markers of transactions and what compaction took, which are no records of ours.
+    """
+    return max(next_offset, int(await consumer.position(partition)))
+
+
+def _end_fetch(consumer: AIOKafkaConsumer) -> None:
+    # A getmany that raises counts as under way for ever, and then max_poll_interval_ms never fires again.
+    state = consumer._subscription
+    state._fetch_count, state._last_fetch_ended = 0, time.monotonic()
+
+
+def _passes(error: Exception) -> bool:
+    """Whether joining again is of use."""
+    return retryable(error) or isinstance(error, KafkaError)
+
+
+def _read_error(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.debug("a batch that was given up ended", reason=f"{type(error).__name__}: {error}")
 
 
 def utc_of(record: ConsumerRecord) -> datetime:

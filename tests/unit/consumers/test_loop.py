@@ -111,3 +111,14 @@ def test_a_part_does_not_move_partitions_that_it_has_no_record_of() -> None:
     whole = batch_of({0: [0, 1], 1: [7]}, begins={0: 0, 1: 7}, ends={0: 2, 1: 8})
     assert [move.claim.part for move in whole.part(0, 2).moves] == [0]
     assert [move.claim.part for move in whole.part(2, 3).moves] == [1]
+
+
+EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@given(batches(), st.lists(st.integers(0, 100), max_size=6))
+def test_only_the_part_that_ends_a_move_claims_its_watermark(batch: Batch, cuts: list[int]) -> None:
+    ends = {move.claim.part: move.to_offset for move in batch.moves}
+    for part in pieces(batch, cuts):
+        for move in part.moves:
+            assert move.watermark_at == (READ_TO if move.to_offset == ends[move.claim.part] else EPOCH)
