@@ -29,12 +29,14 @@ from budget_bus.events.topics import (
 from budget_bus.kafka import connection as kafka_connection
 from budget_bus.logs import configure_logs
 from budget_bus.policy.budget import Policy
+from budget_bus.policy.windows import Period
 from budget_bus.producers.outbox import relay
 from budget_bus.producers.sender import Sender
 from budget_bus.providers.prices import PriceBook
 from budget_bus.settings import Settings
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.pool import open_pool
+from budget_bus.store.standing import apply_standing_limits, standing_limits
 
 ROLES = ("gateway", "settler", "decider", "relay")
 SETTLER_GROUP = "budget_bus.settler"
@@ -61,6 +63,7 @@ async def run(role: str, settings: Settings) -> None:
             if name == "gateway":
                 from budget_bus.http.server import gateway  # noqa: PLC0415 - the other roles need no web server
 
+                await _stand(settings)
                 await stack.enter_async_context(gateway(settings))
             else:
                 await stack.enter_async_context(_OTHERS[name](settings))
@@ -68,6 +71,21 @@ async def run(role: str, settings: Settings) -> None:
         if role != "gateway" and settings.metrics_port:
             _serve_metrics(settings.metrics_port)
         await stopping.wait()
+
+
+async def _stand(settings: Settings) -> None:
+    """Make the limits that the settings name."""
+    amounts = {
+        Period.DAILY: settings.daily_limit,
+        Period.WEEKLY: settings.weekly_limit,
+        Period.MONTHLY: settings.monthly_limit,
+    }
+    specs = standing_limits(
+        amounts, settings.allocations, currency=settings.default_currency, timezone=settings.timezone
+    )
+    async with open_pool(settings, size=1) as pool:
+        for line in await apply_standing_limits(pool, specs):
+            log.info(line)
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from budget_bus.errors import ConfigError, Rejected
 from budget_bus.money import check_currency, parse_amount
@@ -101,6 +101,16 @@ class Settings(BaseSettings):
 
     instance: str | None = None
     metrics_port: int = Field(0, ge=0, le=65535)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` hands over: it has read the environment and the file already."""
+        return (init_settings,)
 
     @model_validator(mode="after")
     def _together(self) -> Settings:

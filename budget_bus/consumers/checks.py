@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -52,18 +53,34 @@ class Question:
     call: Call
 
     def reply(self, value: bytes, *, error: str | None = None) -> Reply:
-        headers = {name: text for name, raw in self.record.headers if (text := _text(raw)) is not None}
-        partition = headers.get("reply_partition", "")
-        marks = [("correlation_id", headers.get("correlation_id", str(self.asked.request_id)).encode())]
-        if error:
-            marks.append(("error", error.encode()))
-        return Reply(
-            topic=headers.get("reply_topic", ""),
-            partition=int(partition) if partition.isascii() and partition.isdigit() and len(partition) < 7 else None,
-            key=str(self.asked.request_id).encode(),
-            value=value,
-            headers=marks,
-        )
+        return _reply(_headers(self.record), str(self.asked.request_id), value, error)
+
+
+def _headers(record: ConsumerRecord) -> dict[str, str]:
+    return {name: text for name, raw in record.headers if (text := _text(raw)) is not None}
+
+
+def _reply(headers: Mapping[str, str], request_id: str, value: bytes, error: str | None) -> Reply:
+    partition = headers.get("reply_partition", "")
+    marks = [("correlation_id", headers.get("correlation_id", request_id).encode())]
+    if error:
+        marks.append(("error", error.encode()))
+    return Reply(
+        topic=headers.get("reply_topic", ""),
+        partition=int(partition) if partition.isascii() and partition.isdigit() and len(partition) < 7 else None,
+        key=request_id.encode(),
+        value=value,
+        headers=marks,
+    )
+
+
+def invalid(letter: DeadLetter) -> Reply | None:
+    """What the asker of a question that cannot be used is told at once, if it can be told: the dead letter's reason."""
+    headers = _headers(letter.record)
+    if "correlation_id" not in headers:
+        return None
+    detail = json.dumps({"detail": letter.reason}).encode()
+    return _reply(headers, headers["correlation_id"], detail, "invalid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +121,7 @@ class Decider:
             session = Session(self, now, self._is_stale(entry.usage_read_to, now), known)
             await bury(connection, batch.topic, dead, at=now)
             await session.decide_all(connection, questions)
-        for reply in session.replies:
+        for reply in (*session.replies, *filter(None, map(invalid, dead))):
             self.send(reply)
         for action in session.actions:
             metrics.DECISIONS.labels(action).inc()

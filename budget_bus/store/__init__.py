@@ -6,6 +6,7 @@ sql.py        loads the named queries
 pool.py       opens the connection pool; turns driver errors into Retryable
 fence.py      who owns a partition, how far it is read, and the lock on the catalogue
 catalogue.py  the budgets that are in force      limits.py   how they are changed
+standing.py   those that the settings name
 balances.py   balances: born from the ledger, locked in order, moved last
 ledger.py     usage events, rollups              holds.py    holds
 decisions.py  the answers that were given        outbox.py   what is to be published

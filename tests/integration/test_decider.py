@@ -140,6 +140,13 @@ async def test_a_broken_question_is_a_dead_letter_and_its_neighbours_are_answere
     assert "request_id: is required" in reason
 
 
+async def test_the_asker_of_a_broken_question_is_told_at_once(books: Books) -> None:
+    answers = await books.ask({"component": "rhetor"}, headers=[("correlation_id", b"c-1"), ("reply_partition", b"3")])
+    assert "request_id: is required" in answers[0]["detail"]
+    (reply,) = books.replies
+    assert (reply.partition, dict(reply.headers)) == (3, {"correlation_id": b"c-1", "error": b"invalid"})
+
+
 async def test_a_zombie_decider_answers_nothing(books: Books) -> None:
     await books.limit(10 * USD)
     await books.ask(check())

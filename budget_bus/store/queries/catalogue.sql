@@ -47,3 +47,7 @@ INSERT INTO change (change_id, kind, before, after, actor, at) VALUES ($1, $2, $
 -- name: config
 -- $1 key
 SELECT value FROM config WHERE key = $1;
+
+-- name: set_config
+-- $1 key, $2 value
+INSERT INTO config (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value;
