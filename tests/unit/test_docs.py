@@ -1,0 +1,173 @@
+"""The documents speak of what is there: links, files, tests, settings, make targets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from pydantic_core import PydanticUndefined
+
+from budget_bus.settings import Settings, variable_of
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+_ALLOCATION = "<COMPONENT>_ALLOCATION"
+
+# Paths in backquotes that are no files of the repository: they are made, or are somebody else's.
+_MADE = {".venv", ".budget", ".env.budget", ".budget/logs", "~/.cache", "bench/results/"}
+_FOLDERS = ("budget_bus/", "budget/", "tests/", "schemas/", "deploy/", "bench/", "docs/", ".ci/")
+
+
+def _text(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def _prose(text: str) -> str:
+    """The text without its code blocks."""
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(text: str) -> set[str]:
+    """The names that headings can be linked by, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", _prose(text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(text: str, root: Path = ROOT) -> list[str]:
+    """Local links that lead nowhere."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", _prose(text)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = root / file
+        there = target.read_text(encoding="utf-8") if target.is_file() else "" if file else text
+        if not target.exists() or (anchor and anchor not in anchors(there)):
+            broken.append(link)
+    return broken
+
+
+def missing_files(text: str, root: Path = ROOT) -> list[str]:
+    """Files in backquotes, with a folder before them, that do not exist; `*` stands for at least one."""
+    named = re.findall(r"`([\w.*-]+(?:/[\w.*-]+)*/?)`", text)
+    return [
+        name
+        for name in named
+        if name.startswith(_FOLDERS) and name not in _MADE and not any(root.glob(name.rstrip("/")))
+    ]
+
+
+def missing_tests(text: str, root: Path = ROOT) -> list[str]:
+    """`folder/test_file.py`, below tests/, that do not exist, and tests `...::test_name` that they do not have."""
+    missing = [
+        name
+        for name in re.findall(r"`((?:unit|integration)/[\w/]+\.py)`", text)
+        if not (root / "tests" / name).is_file()
+    ]
+    for name in re.findall(r"`([\w/]*test_\w+\.py::test_\w+)`", text):
+        file, _, test = name.partition("::")
+        path = root / "tests" / file
+        if not path.is_file() or not re.search(rf"^(async )?def {test}\(", path.read_text(encoding="utf-8"), re.M):
+            missing.append(name)
+    return missing
+
+
+def table_of_settings(text: str) -> dict[str, str]:
+    """Name -> default, of every row of README's tables of settings."""
+    section = text.partition("\n## Settings\n")[2].partition("\n## ")[0]
+    return dict(re.findall(r"^\| `([A-Z_<>0-9]+)` \| ([^|]+?) \|", section, re.MULTILINE))
+
+
+def unused_of(text: str) -> set[str]:
+    """The settings of the table that says that nothing uses them."""
+    section = text.partition("nothing uses them yet:")[2].partition("\n## ")[0]
+    return set(re.findall(r"^\| `([A-Z_<>0-9]+)` \|", section, re.MULTILINE))
+
+
+def real_settings() -> dict[str, str]:
+    """Every variable that the settings read, with its default as the table writes it."""
+    found = {}
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if default is None or default is PydanticUndefined:
+            written = "none"
+        elif isinstance(default, bool):
+            written = f"`{str(default).lower()}`"
+        else:
+            written = f"`{default}`" if str(default) else "empty"
+        found[variable_of(name) or _ALLOCATION] = written
+    return found
+
+
+def differences(table: dict[str, str], real: dict[str, str]) -> list[str]:
+    """Settings that one has and the other has not, or with another default."""
+    return sorted(
+        f"{name}: README says {table.get(name)}, the settings {real.get(name)}"
+        for name in table.keys() | real.keys()
+        if table.get(name) != real.get(name)
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_local_link_leads_somewhere(document: str) -> None:
+    assert broken_links(_text(document)) == []
+
+
+def test_a_broken_link_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# One thing\n")
+    text = "[a](there.md) [b](there.md#one-thing) [c](gone.md) [d](there.md#gone) [e](#gone) [f](https://example.com/x)"
+    assert broken_links(text, tmp_path) == ["gone.md", "there.md#gone", "#gone"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_is_named_exists(document: str) -> None:
+    assert missing_files(_text(document)) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_test_that_is_named_exists(document: str) -> None:
+    assert missing_tests(_text(document)) == []
+
+
+def test_a_missing_file_or_test_is_seen() -> None:
+    text = "`budget_bus/gone.py` `budget_bus/store/*.py` `unit/test_docs.py::test_gone` `unit/test_gone.py::test_x`"
+    assert missing_files(text) == ["budget_bus/gone.py"]
+    assert missing_tests(text) == ["unit/test_docs.py::test_gone", "unit/test_gone.py::test_x"]
+
+
+def test_every_package_has_its_place_in_the_architecture() -> None:
+    named = set(re.findall(r"`([\w.*/-]+)`", _text("ARCHITECTURE.md")))
+    packages = {f"budget_bus/{path.parent.name}/" for path in ROOT.glob("budget_bus/*/__init__.py")}
+    assert {package for package in packages if not any(name.startswith(package) for name in named)} == set()
+
+
+def test_the_table_of_settings_is_true() -> None:
+    assert differences(table_of_settings(_text("README.md")), real_settings()) == []
+
+
+def test_a_wrong_row_of_settings_is_seen() -> None:
+    real = real_settings()
+    table = {name: default for name, default in real.items() if name != "BUDGET_PORT"}
+    table |= {"BUDGET_HOST": "`0.0.0.0`", "BUDGET_COLOUR": "`red`"}
+    assert [line.split(":")[0] for line in differences(table, real)] == ["BUDGET_COLOUR", "BUDGET_HOST", "BUDGET_PORT"]
+
+
+def test_the_settings_that_nothing_uses_are_those_that_readme_says() -> None:
+    """When this fails for a setting that works now: move its row to the table above."""
+    modules: Iterable[Path] = (ROOT / "budget_bus").rglob("*.py")
+    code = "\n".join(path.read_text(encoding="utf-8") for path in modules if path.name != "settings.py")
+    unused = {
+        variable_of(name) or _ALLOCATION
+        for name in Settings.model_fields
+        if not re.search(rf"\bsettings\.{name}\b", code)
+    }
+    assert unused_of(_text("README.md")) == unused
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_make_target_that_is_named_exists(document: str) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", _text(document), re.MULTILINE))
+    assert named - targets == set()
