@@ -19,6 +19,7 @@ from budget_bus.consumers.loop import Batch
 from budget_bus.errors import Rejected
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.holds import Hold, HoldState, Settling, match_holds
+from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, fence, holds, ledger
@@ -130,6 +131,7 @@ class Booking:
     rows: list[LedgerRow] = field(default_factory=list)
     rollups: dict[RollupKey, list[int]] = field(default_factory=dict)
     late: int = 0
+    _sums: dict[tuple[Call, datetime, str], list[int]] = field(default_factory=dict)
     _windows: dict[tuple[Any, Any], tuple[Budget, Window]] = field(default_factory=dict)
     _spent: dict[tuple[Any, Any], int] = field(default_factory=lambda: defaultdict(int))
     _released: dict[int, Delta] = field(default_factory=lambda: defaultdict(Delta))
@@ -160,19 +162,11 @@ class Booking:
                 self._released[balance_id].unconfirmed -= amount
 
     def _roll_up(self, event: Incoming) -> None:
-        call = event.call
-        key = RollupKey(
-            bucket_of(event.occurred_at),
-            call.component,
-            call.provider,
-            call.model,
-            call.tier,
-            call.task_type or "",
-            call.user or "",
-            call.context_id or "",
-            event.price.currency if event.price else UNPRICED_CURRENCY,
-        )
-        sums = self.rollups.setdefault(key, [0] * 6)
+        currency = event.price.currency if event.price else UNPRICED_CURRENCY
+        place = (event.call, bucket_of(event.occurred_at), currency)
+        sums = self._sums.get(place)
+        if sums is None:
+            sums = self._sums[place] = self.rollups.setdefault(_rollup_key(*place), [0] * 6)
         sums[0] += 1
         sums[1] += event.tokens.input
         sums[2] += event.tokens.output
@@ -209,6 +203,20 @@ class Booking:
         in_force = {budget.budget_id: budget for budget in self.catalogue.budgets}
         places = await balances.budgets_of(connection, balance_ids)
         return {i: (in_force[budget_id], window) for i, (budget_id, window) in places.items() if budget_id in in_force}
+
+
+def _rollup_key(call: Call, bucket_start: datetime, currency: str) -> RollupKey:
+    return RollupKey(
+        bucket_start,
+        call.component,
+        call.provider,
+        call.model,
+        call.tier,
+        call.task_type or "",
+        call.user or "",
+        call.context_id or "",
+        currency,
+    )
 
 
 def _moved(was: Balance, delta: Delta) -> Balance:

@@ -18,6 +18,10 @@ _SUBSETS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+_ALL_SUBSETS = frozenset(name for subsets in _SUBSETS.values() for names in subsets for name in names)
+_NOT_SAID = {"event_id"}
+
+
 class UsageRecorded(WireModel):
     """
     One model call and what it used. Tokens are OpenTelemetry's words: `input_tokens` includes cached and audio
@@ -53,6 +57,9 @@ class UsageRecorded(WireModel):
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:
+        counted = self.input_tokens is not None and self.output_tokens is not None
+        if counted and self.model_fields_set.isdisjoint(_ALL_SUBSETS):
+            return self  # as most events are
         for side in ("input", "output"):
             if getattr(self, f"{side}_tokens") is None and getattr(self, f"{side}_text") is None:
                 raise wrong_field(f"{side}_tokens", f"is required (or {side}_text, to have its tokens counted)")
@@ -84,5 +91,5 @@ class UsageRecorded(WireModel):
 
     def digest(self) -> bytes:
         """16 bytes over what the caller said, without the id: equal for a duplicate, different for a conflict."""
-        said = self.model_dump_json(exclude={"event_id"}, exclude_defaults=True)
+        said = self.model_dump_json(exclude=_NOT_SAID, exclude_defaults=True)
         return hashlib.blake2b(said.encode(), digest_size=16).digest()
