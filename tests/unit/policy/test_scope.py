@@ -126,9 +126,10 @@ def test_the_order_of_fields_does_not_matter() -> None:
 
 
 # What a regular expression or a glob could take for more than a character comes often.
-names = (st.text().filter(lambda name: name and name == name.strip())  # as they are on the wire
+# They are stripped, as on the wire.
+names = st.text(
     st.sampled_from(r"ab*.\[]?(){}|^$+-#&~ 4ß") | st.characters(categories=["L", "N"]), min_size=1, max_size=12
-)
+).filter(lambda name: name == name.strip())
 rules = (
     names | st.lists(names, min_size=1, max_size=4) | st.lists(names, min_size=1, max_size=4).map(lambda x: {"not": x})
 )
