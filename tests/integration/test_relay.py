@@ -163,7 +163,7 @@ async def test_what_only_the_broker_finds_too_large_is_cut_further(
         for value in (b"small", b"x" * 200_000, b"also small"):
             await outbox.put_with_headers(db, Message("limited.dlq", b"k", value), [])
     async with relaying(pool, sender, settings), reading(settings, "limited.dlq") as next_record:
-        sizes = set()
+        sizes: set[int] = set()
         while len(sizes) < 3:  # a neighbour may come twice, when their batch was refused
             sizes.add(len((await next_record()).value))
         await until(lambda: pool.fetchval("SELECT count(*) = 0 FROM outbox"))
