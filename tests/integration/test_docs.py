@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -77,11 +78,13 @@ class Place:
         assert process.returncode == 0, f"exit status {process.returncode} of {command[-1]}\n{output.decode()}"
         return output.decode()
 
-    async def run_block(self, block: Block) -> str:
+    async def run_block(self, block: Block) -> None:
+        """Fails with what *block* printed unless it works."""
         code = block.code.replace(f"127.0.0.1:{_DOCUMENTED_PORT}", f"127.0.0.1:{self.port}")
-        if block.kind == "bash":
-            return await self.run("bash", "-euo", "pipefail", "-c", code)
-        return await self.run(sys.executable, "-c", code)
+        program = ("bash", "-euo", "pipefail") if block.kind == "bash" else (sys.executable,)
+        said = await self.run(*program, "-c", code)
+        # curl ends well whatever the gateway answers.
+        assert not re.search(r'Traceback|"status": ?[45]\d\d', said), said
 
     async def budget(self, *arguments: str) -> str:
         return await self.run(sys.executable, "-m", "budget_bus.cli", *arguments)
@@ -98,9 +101,10 @@ def directory() -> Iterator[Path]:
 @pytest.fixture
 async def place(directory: Path) -> AsyncIterator[Place]:
     """A `budget up` on Apache Kafka, of a directory of its own."""
+    if shutil.which("curl") is None:
+        _missing("curl is not installed (Debian: curl)")
     if not isinstance(found := plan(os.environ), ApacheJars | Download):
-        reason = f"no Apache Kafka on this machine: {found}"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        _missing(f"no Apache Kafka on this machine: {found}")
     place = Place(directory, free_port())
     up = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _UP, "up"),
@@ -121,6 +125,10 @@ async def place(directory: Path) -> AsyncIterator[Place]:
             await up.communicate()
 
 
+def _missing(reason: str) -> None:
+    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
 async def _until_ready(up: asyncio.subprocess.Process) -> None:
     lines = []
     assert up.stdout is not None
@@ -135,10 +143,9 @@ async def test_every_block_of_the_readme_works_as_written(place: Place) -> None:
     for block in blocks(README.read_text(encoding="utf-8")):
         if block.kind in ("bash", "python") and not block.why:
             try:
-                said = await place.run_block(block)
+                await place.run_block(block)
             except (AssertionError, TimeoutError) as error:
                 pytest.fail(f"README.md:{block.line}: {error}")
-            assert "Traceback" not in said, f"README.md:{block.line}: {said}"
 
     # Four ways to record one call of 0.0035 USD each, and two rows of an import.
     usage = ("get-usage", "daily", "--group-by", "component", "--format", "json")
@@ -157,6 +164,19 @@ async def test_every_block_of_the_readme_works_as_written(place: Place) -> None:
     status = json.loads(await place.budget("status", "--format", "json"))
     assert status["broker"]["kind"] == "apache"
     assert status["holds"] == {"open": 0, "unconfirmed": 0}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        pytest.param("bash", "false\ntrue\n", id="a command that fails is not hidden by the next"),
+        pytest.param("bash", """echo '{"type":"invalid-input","status":422}'\n""", id="a refusal, which curl prints"),
+        pytest.param("python", "raise ValueError\n", id="an exception"),
+    ],
+)
+async def test_a_block_that_does_not_work_is_seen(directory: Path, kind: str, code: str) -> None:
+    with pytest.raises(AssertionError):
+        await Place(directory, free_port()).run_block(Block(1, kind, code, None))
 
 
 def test_only_make_is_not_run_and_says_why() -> None:
