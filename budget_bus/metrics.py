@@ -33,7 +33,7 @@ CONFLICTS = Counter("budget_bus_conflicts_total", "Same id, different content", 
 EVENTS = Counter("budget_bus_usage_events_total", "Usage events by outcome", ["status"], registry=REGISTRY)
 # A rising share of deny: a budget is used up; GET /api/limits says which.
 DECISIONS = Counter("budget_bus_decisions_total", "Checks by decision", ["action"], registry=REGISTRY)
-# Unconfirmed ones grow: a component dies between check and usage, or never settles; `budget holds list` says which.
+# Unconfirmed ones grow: a component dies between check and usage, or never settles; GET /api/holds says which.
 EXPIRED_HOLDS = Counter("budget_bus_expired_holds_total", "Holds that ended without usage", ["as"], registry=REGISTRY)
 # Grows: the relay is down or the broker refuses.
 OUTBOX_WAITING = Gauge("budget_bus_outbox_messages", "Messages to be published", registry=REGISTRY)

@@ -2,6 +2,7 @@
 Kafka in. Each consumer is a plain `apply` that a test can call without Kafka, fed by one loop.
 
 loop.py      polls a topic, owns its partitions, applies batches, survives everything
+batch.py     records that are applied together, and how far that moves the offsets
 partitions.py  which partitions are ours: epochs, offsets, watermarks
 usage.py     usage.recorded -> ledger, rollups, balances, holds, alerts (the settler)
 incoming.py  a usage record -> what the ledger needs: ids, tokens, cost

@@ -15,10 +15,10 @@ from aiokafka import ConsumerRecord
 
 from budget_bus import metrics
 from budget_bus.consumers.answers import answer, undecided
+from budget_bus.consumers.batch import Batch
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.facts import Change, announce
-from budget_bus.consumers.loop import Batch
 from budget_bus.errors import Rejected
 from budget_bus.events.checks import CheckRequested
 from budget_bus.events.decode import decode

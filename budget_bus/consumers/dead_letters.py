@@ -33,6 +33,7 @@ class DeadLetter:
 
 async def bury(connection: asyncpg.Connection, topic: str, letters: Sequence[DeadLetter], *, at: datetime) -> None:
     """Queue dead letters: the raw bytes, the key and the headers as they came, and where they came from."""
+    messages = []
     for letter in letters:
         record = letter.record
         told = {
@@ -48,4 +49,5 @@ async def bury(connection: asyncpg.Connection, topic: str, letters: Sequence[Dea
         headers = [(name, value or b"") for name, value in record.headers if not name.startswith("dlq_")]
         headers += [(name, text.encode(errors="replace")) for name, text in told.items()]
         headers = [(name.replace("\0", ""), value) for name, value in headers]
-        await outbox.put_with_headers(connection, Message(dead_letter_topic(topic), record.key, record.value), headers)
+        messages.append((Message(dead_letter_topic(topic), record.key, record.value), headers))
+    await outbox.put_with_headers(connection, messages)

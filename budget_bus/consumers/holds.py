@@ -15,9 +15,9 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from budget_bus import metrics
+from budget_bus.consumers.batch import Batch
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import Change, announce
-from budget_bus.consumers.loop import Batch
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.decode import decode
 from budget_bus.events.holds import HoldExtended, HoldReleased

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from budget_bus import metrics
+from budget_bus.consumers.batch import Apply, Batch
 from budget_bus.consumers.partitions import Owned, claim_partition, is_undecodable, read_leniently
 from budget_bus.errors import Fenced
 from budget_bus.kafka import connection as kafka_connection
@@ -39,38 +39,6 @@ _FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 2.0
 _MAX_FAULTS = 20
 _LAST_BATCH_S = 5.0
 _CLAIMS_NOTHING = datetime.fromtimestamp(0, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Records of one topic in offset order per partition, and the moves that applying them makes."""
-
-    topic: str
-    records: Sequence[ConsumerRecord]
-    moves: list[Advance]
-
-    def part(self, start: int, stop: int) -> Batch:
-        """
-        A stretch of the batch as a batch of its own, to be applied after the stretch before it.
-
-        Its moves begin where the stretch before ended, partition by partition. The watermark is the whole's, so only
-        the stretch that reaches the end of a move may claim it.
-        """
-        before: dict[int, int] = {record.partition: record.offset + 1 for record in self.records[:start]}
-        after: dict[int, int] = {record.partition: record.offset + 1 for record in self.records[start:stop]}
-        moves = []
-        for move in self.moves:
-            if (part := move.claim.part) in after:
-                begin = before.get(part, move.claim.next_offset)
-                end = after[part] if any(r.partition == part for r in self.records[stop:]) else move.to_offset
-                read_to = move.watermark_at if end == move.to_offset else _CLAIMS_NOTHING
-                moves.append(Advance(Claim(part, move.claim.epoch, begin), end, read_to))
-        return Batch(self.topic, self.records[start:stop], moves)
-
-
-# Applies a batch in one transaction that begins with fence.enter. With a reason, its one record is refused by the
-# database itself and must be dead-lettered for that reason.
-Apply = Callable[[Batch, str | None], Awaitable[None]]
 
 
 class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -434,8 +402,3 @@ def _passes(error: Exception) -> bool:
 def _read_error(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
         log.debug("a batch that was given up ended", reason=f"{type(error).__name__}: {error}")
-
-
-def utc_of(record: ConsumerRecord) -> datetime:
-    """A record's own time."""
-    return datetime.fromtimestamp(record.timestamp / 1000, UTC)

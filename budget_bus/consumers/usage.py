@@ -12,10 +12,10 @@ from uuid import UUID
 import asyncpg
 
 from budget_bus import metrics
+from budget_bus.consumers.batch import Batch
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import announce
 from budget_bus.consumers.incoming import Incoming, read_usage
-from budget_bus.consumers.loop import Batch
 from budget_bus.errors import Rejected
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.holds import Hold, HoldState, Settling, match_holds

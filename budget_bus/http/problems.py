@@ -122,7 +122,7 @@ async def _answer_http(_request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # registered for nothing else
     phrase = HTTPStatus(error.status_code).phrase
     slug = _HTTP_SLUGS.get(error.status_code, "http")
-    detail = error.detail if error.detail != phrase else f"{phrase.lower()}; API.md and /docs list what there is"
+    detail = error.detail if error.detail != phrase else f"{phrase.lower()}; README.md lists what there is"
     return respond(Problem(type=slug, title=phrase, status=error.status_code, detail=detail), error.headers)
 
 

@@ -89,8 +89,8 @@ def check_exposure(settings: Settings) -> None:
         raise ConfigError("BUDGET_API_KEYS_FILE is set, but this release cannot check API keys yet; it does not start")
     if not _is_loopback(settings.host):
         raise ConfigError(
-            f"BUDGET_HOST={settings.host} is reachable by others, so BUDGET_API_KEYS_FILE is needed; "
-            "without it the gateway listens on 127.0.0.1 only"
+            f"BUDGET_HOST={settings.host} is reachable by others, and this release cannot check API keys yet: the "
+            "gateway listens on 127.0.0.1 only; a proxy on this machine can be put in front of it"
         )
 
 

@@ -13,6 +13,7 @@ from time import monotonic
 import httpx2
 
 from budget_bus.errors import BudgetUnavailable
+from budget_bus.http.server import check_exposure
 from budget_bus.local import state
 from budget_bus.local.apache import ApacheKafka
 from budget_bus.local.child import last_lines
@@ -63,6 +64,7 @@ async def run(settings: Settings, say: Say, *, environ: Mapping[str, str] | None
     stop.listen(say)
     data_dir = settings.data_dir.absolute()
     with state.locked(data_dir):
+        check_exposure(settings)
         _check_port(settings.host, settings.port, "BUDGET_PORT")
         supervisor = Supervisor(data_dir / "logs", say)
         _rotate(supervisor.logs)
@@ -86,14 +88,14 @@ async def _serve(settings: Settings, environ: Mapping[str, str], supervisor: Sup
     say(f"database schema: {f'applied {len(migrated)} migrations' if migrated else 'up to date'}")
     await apply_topics(settings.model_copy(update=backing))
     metrics_ports = _metrics_ports()
-    role_env = _role_env(settings, {**backing, "database_url": database_url}, say)
+    role_env = _role_env(settings, {**backing, "database_url": database_url})
     for role in roles({**environ, **role_env}, metrics_ports):
         await supervisor.add(role)
     say(f"started {', '.join(START_ORDER)}; logs in {supervisor.logs}")
     url = _url(settings.host, settings.port)
     await _until_ready(url, supervisor)
     state.write(data_dir, _running(url, database_url, broker, metrics_ports))
-    for line in (f"page:     {url}/", f"API:      {url}/api (described at {url}/docs)", broker_line, database_line):
+    for line in (f"API:      {url}/api", broker_line, database_line):
         say(line)
     say(f"ready: {url}")
     await asyncio.Event().wait()
@@ -128,20 +130,12 @@ async def _broker(
     return broker, f"broker:   {broker.bootstrap_servers} ({name})"
 
 
-def _role_env(settings: Settings, backing: Mapping[str, str], say: Say) -> dict[str, str]:
-    ai_port = settings.ai_port
-    if not is_free(ai_port, settings.host):
-        if "ai_port" in settings.model_fields_set:
-            _check_port(settings.host, ai_port, "BUDGET_AI_PORT")
-        # Nobody asked for this number, so a second stack on this machine need not fail for it.
-        ai_port = free_port()
-        say(f"port {settings.ai_port} is in use; the CI specialist listens on {ai_port} (BUDGET_AI_PORT)")
+def _role_env(settings: Settings, backing: Mapping[str, str]) -> dict[str, str]:
     return {
         **{f"BUDGET_{name.upper()}": value for name, value in backing.items()},
         "BUDGET_DATA_DIR": str(settings.data_dir.absolute()),
         "BUDGET_HOST": settings.host,
         "BUDGET_PORT": str(settings.port),
-        "BUDGET_AI_PORT": str(ai_port),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -8,7 +8,7 @@ fence.py      who owns a partition, how far it is read, and the lock on the cata
 catalogue.py  the budgets that are in force      limits.py   how they are changed
 standing.py   those that the settings name
 balances.py   balances: born from the ledger, locked in order, moved last
-ledger.py     usage events, rollups              holds.py    holds
-decisions.py  the answers that were given        outbox.py   what is to be published
+ledger.py     usage events, rollups              holds.py    holds, and the answers that placed them
+outbox.py     what is to be published            admin.py    what the command line checks and mends
 reads.py      what the gateway and the command line show
 """

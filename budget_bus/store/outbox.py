@@ -53,11 +53,12 @@ async def put(connection: asyncpg.Connection, messages: Sequence[Message]) -> No
 
 
 async def put_with_headers(
-    connection: asyncpg.Connection, message: Message, headers: Sequence[tuple[str, bytes]]
+    connection: asyncpg.Connection, messages: Sequence[tuple[Message, Sequence[tuple[str, bytes]]]]
 ) -> None:
-    """Queue one message with its headers."""
-    names, values = [name for name, _ in headers], [value for _, value in headers]
-    await connection.execute(_SQL["put_with_headers"], *message, names, values)
+    """Queue messages, each with its headers."""
+    rows = [(*message, [name for name, _ in headers], [value for _, value in headers]) for message, headers in messages]
+    if rows:
+        await connection.executemany(_SQL["put_with_headers"], rows)
 
 
 async def raise_alerts(

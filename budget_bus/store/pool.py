@@ -12,8 +12,9 @@ import asyncpg
 from budget_bus.errors import BudgetUnavailable, ConfigError, Retryable
 from budget_bus.settings import Settings
 
-# Connection loss, shutdown and crash of the server, serialization failure, deadlock, lock time-out.
-_RETRYABLE_STATES = ("08", "57P", "40001", "40P01", "55P03", "53")
+# Connection loss, shutdown and crash of the server, serialization failure, deadlock, lock and other time-outs, lack of
+# resources, and a server that has become a replica.
+_RETRYABLE_STATES = ("08", "57P", "57014", "40001", "40P01", "55P03", "25P03", "25006", "53")
 
 
 @asynccontextmanager

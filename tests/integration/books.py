@@ -12,9 +12,9 @@ from typing import Any
 import asyncpg
 from aiokafka import ConsumerRecord
 
+from budget_bus.consumers.batch import Batch
 from budget_bus.consumers.checks import Decider, Reply, Rules
 from budget_bus.consumers.estimates import Estimator
-from budget_bus.consumers.loop import Batch
 from budget_bus.consumers.usage import Settler
 from budget_bus.events.topics import CHECK_REQUESTED, USAGE_RECORDED
 from budget_bus.policy.budget import Budget, LimitSpec, Policy, Unit

@@ -217,7 +217,6 @@ async def test_accept_loss_lets_a_halted_partition_go_on(
     assert await pool.fetchval("SELECT count(*) FROM ledger") == 2
 
 
-@pytest.mark.xfail(strict=False, reason="a halted partition makes its consumer start again and again")
 async def test_a_halted_partition_does_not_hold_up_the_others(
     settings: Settings, pool: asyncpg.Pool, sender: Sender
 ) -> None:

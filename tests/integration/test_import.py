@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,7 +44,9 @@ async def _books(pool: asyncpg.Pool) -> list[tuple[object, ...]]:
 
 
 async def _balances(pool: asyncpg.Pool) -> list[tuple[datetime, int]]:
-    return [tuple(row) for row in await pool.fetch("SELECT window_start, spent FROM balance ORDER BY 1, 2")]
+    return [
+        tuple(row) for row in await pool.fetch("SELECT window_start, spent FROM balance WHERE spent > 0 ORDER BY 1, 2")
+    ]
 
 
 @pytest.mark.usefixtures("topics")
@@ -74,7 +77,7 @@ async def test_two_real_traces_equal_the_known_totals_and_again_change_nothing(
         assert await _books(pool) == books
         assert await _balances(pool) == [day]
     check = await budget(settings, "db", "check")
-    assert "the books add up: 1 balances" in check.out
+    assert "the books add up: 2 balances" in check.out
 
 
 def _write(path: Path, *rows: str, header: str = "occurred_at,input_tokens,output_tokens") -> Path:
@@ -169,5 +172,5 @@ async def test_an_import_that_is_interrupted_is_completed_by_running_it_again(
     async with settler(settings):
         again = await budget(settings, "import", path, *PLAIN)
     assert "sent 15000 rows" in again.out
-    assert "0 were counted before" not in again.out
+    assert re.search(r" [1-9][0-9]* were counted before", again.out)
     assert (await _books(pool))[0][1:4] == (15_000, 742_500, 15_000)

@@ -17,8 +17,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.record.util import calc_crc32c
 
 from budget_bus.consumers import loop as loop_module
+from budget_bus.consumers.batch import Batch
 from budget_bus.consumers.dead_letters import DeadLetter, bury
-from budget_bus.consumers.loop import Batch, ConsumerLoop
+from budget_bus.consumers.loop import ConsumerLoop
 from budget_bus.kafka import connection
 from budget_bus.settings import Settings
 from budget_bus.store import fence

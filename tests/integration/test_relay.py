@@ -138,7 +138,7 @@ async def test_a_message_that_is_too_large_is_cut_and_blocks_nobody(
 ) -> None:
     huge = b"x" * MAX_RECORD_BYTES
     async with pool.acquire() as db:
-        await outbox.put_with_headers(db, Message(DEAD, b"k", huge), [("dlq_reason", b"not valid JSON")])
+        await outbox.put_with_headers(db, [(Message(DEAD, b"k", huge), [("dlq_reason", b"not valid JSON")])])
     await put(pool, b"after")
     async with relaying(pool, sender, settings):
         async with reading(settings, BUDGET_ALERTS) as next_record:
@@ -161,7 +161,7 @@ async def test_what_only_the_broker_finds_too_large_is_cut_further(
     await admin.close()
     async with pool.acquire() as db:
         for value in (b"small", b"x" * 200_000, b"also small"):
-            await outbox.put_with_headers(db, Message("limited.dlq", b"k", value), [])
+            await outbox.put_with_headers(db, [(Message("limited.dlq", b"k", value), [])])
     async with relaying(pool, sender, settings), reading(settings, "limited.dlq") as next_record:
         sizes: set[int] = set()
         while len(sizes) < 3:  # a neighbour may come twice, when their batch was refused

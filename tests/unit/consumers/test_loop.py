@@ -11,7 +11,7 @@ from aiokafka import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budget_bus.consumers.loop import Batch
+from budget_bus.consumers.batch import Batch
 from budget_bus.store.fence import Advance, Claim
 
 READ_TO = datetime(2026, 11, 23, tzinfo=UTC)

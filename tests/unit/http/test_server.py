@@ -19,7 +19,7 @@ def test_loopback_may_run_open(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "budget.example.org", ""])  # noqa: S104  # refused
 def test_anywhere_else_needs_keys(host: str) -> None:
-    with pytest.raises(ConfigError, match="BUDGET_API_KEYS_FILE"):
+    with pytest.raises(ConfigError, match="BUDGET_HOST"):
         check_exposure(Settings.model_construct(host=host))
 
 
