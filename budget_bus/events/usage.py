@@ -11,14 +11,6 @@ from pydantic import Field, model_validator
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.fields import Amount, Instant, Name, ServiceTier, Tags, Text, TokenCount, WireModel, wrong_field
 
-# The subsets of a side that are disjoint, so that their sum must fit in it.
-_SUBSETS: dict[str, tuple[tuple[str, ...], ...]] = {
-    "input": (("cache_read_input_tokens", "cache_creation_input_tokens"), ("input_audio_tokens",)),
-    "output": (("reasoning_output_tokens", "output_audio_tokens"),),
-}
-
-
-_ALL_SUBSETS = frozenset(name for subsets in _SUBSETS.values() for names in subsets for name in names)
 _NOT_SAID = {"event_id"}
 
 
@@ -57,14 +49,12 @@ class UsageRecorded(WireModel):
 
     @model_validator(mode="after")
     def _counts_add_up(self) -> Self:
-        counted = self.input_tokens is not None and self.output_tokens is not None
-        if counted and self.model_fields_set.isdisjoint(_ALL_SUBSETS):
-            return self  # as most events are
-        for side in ("input", "output"):
-            if getattr(self, f"{side}_tokens") is None and getattr(self, f"{side}_text") is None:
+        sides = (("input", self.input_tokens, self.input_text), ("output", self.output_tokens, self.output_text))
+        for side, count, text in sides:
+            if count is None and text is None:
                 raise wrong_field(f"{side}_tokens", f"is required (or {side}_text, to have its tokens counted)")
-        for side in ("input", "output"):
-            if (count := getattr(self, f"{side}_tokens")) is not None:
+        for side, count, _ in sides:
+            if count is not None:
                 name, message = self._excess(side, count)
                 if name:
                     raise wrong_field(name, message)
@@ -82,11 +72,21 @@ class UsageRecorded(WireModel):
             raise Rejected("invalid input", [FieldError(name, message)])
 
     def _excess(self, side: str, count: int) -> tuple[str, str]:
-        for names in _SUBSETS[side]:
-            total = sum(getattr(self, name) for name in names)
+        """The field that is too large for its side's *count* and why, or two empty texts. Disjoint subsets add up."""
+        subsets: tuple[tuple[str, str, int], ...]
+        if side == "input":
+            cached = self.cache_read_input_tokens + self.cache_creation_input_tokens
+            subsets = (
+                ("cache_read_input_tokens", "cache_creation_input_tokens", cached),
+                ("input_audio_tokens", "", self.input_audio_tokens),
+            )
+        else:
+            parts = self.reasoning_output_tokens + self.output_audio_tokens
+            subsets = (("reasoning_output_tokens", "output_audio_tokens", parts),)
+        for name, other, total in subsets:
             if total > count:
-                both = f"with {names[1]} ({total}) " if len(names) > 1 else ""
-                return names[0], f"{both}must not exceed {side}_tokens ({count}), which includes them"
+                both = f"with {other} ({total}) " if other else ""
+                return name, f"{both}must not exceed {side}_tokens ({count}), which includes them"
         return "", ""
 
     def digest(self) -> bytes:

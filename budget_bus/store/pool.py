@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
+from pydantic_core import to_json
 
 from budget_bus.errors import BudgetUnavailable, ConfigError, Retryable
 from budget_bus.settings import Settings
@@ -63,8 +64,7 @@ async def _prepare(connection: asyncpg.Connection) -> None:
 
 
 def _write_jsonb(value: Any) -> bytes:
-    # Most events have no tags, and then this is all that dumping would give.
-    return b"\x01{}" if value == {} else b"\x01" + json.dumps(value).encode()
+    return b"\x01" + to_json(value)
 
 
 async def _leave(_connection: asyncpg.Connection) -> None:
