@@ -6,8 +6,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import asyncpg
 from aiokafka import ConsumerRecord
 
+from budget_bus.errors import Fenced
+from budget_bus.store import fence
 from budget_bus.store.fence import Advance, Claim
 
 _CLAIMS_NOTHING = datetime.fromtimestamp(0, UTC)
@@ -43,3 +46,26 @@ class Batch:
 # Applies a batch in one transaction that begins with fence.enter. With a reason, its one record is refused by the
 # database itself and must be dead-lettered for that reason.
 Apply = Callable[[Batch, str | None], Awaitable[None]]
+
+
+async def is_applied(pool: asyncpg.Pool, batch: Batch, error: Exception) -> bool:
+    """
+    After a commit without an answer: did it happen?
+
+    Raises:
+        Fenced: a partition is somebody else's now, or the books are at an offset that this batch does not explain.
+    """
+    try:
+        async with pool.acquire() as connection:
+            parts = [move.claim.part for move in batch.moves]
+            now = await fence.positions(connection, batch.topic, parts)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        return False
+    for move in batch.moves:
+        if now[move.claim.part].epoch != move.claim.epoch:
+            raise Fenced(f"{batch.topic}/{move.claim.part} has a new owner") from error
+    if all(now[move.claim.part].next_offset == move.to_offset for move in batch.moves):
+        return True
+    if any(now[move.claim.part].next_offset != move.claim.next_offset for move in batch.moves):
+        raise Fenced(f"{batch.topic}: the books are at another offset") from error
+    return False

@@ -19,6 +19,7 @@ from budget_bus.consumers.batch import Batch
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.facts import Change, announce
+from budget_bus.consumers.incoming import call_of
 from budget_bus.errors import Rejected
 from budget_bus.events.checks import CheckRequested
 from budget_bus.events.decode import decode
@@ -26,7 +27,6 @@ from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.decide import Action, Line, Verdict, decide, frees_up_last
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
-from budget_bus.providers.names import canonical_provider, tier_of
 from budget_bus.store import balances, fence, holds
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.holds import Decided, Known, Placed
@@ -278,18 +278,7 @@ def _read(batch: Batch, refused: str | None) -> tuple[list[Question], list[DeadL
         except Rejected as error:
             dead.append(DeadLetter(record, str(error)))
             continue
-        provider = canonical_provider(asked.provider)
-        call = Call(
-            component=asked.component,
-            provider=provider,
-            model=asked.model,
-            tier=tier_of(provider, asked.model),
-            task_type=asked.task_type,
-            context_id=asked.context_id,
-            user=asked.user,
-            tags=tuple(asked.tags.items()),
-        )
-        questions.append(Question(record, asked, asked.digest(), call))
+        questions.append(Question(record, asked, asked.digest(), call_of(asked)))
     return questions, dead
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from aiokafka import ConsumerRecord
 
 from budget_bus.errors import FieldError, Rejected
+from budget_bus.events.checks import CheckRequested
 from budget_bus.events.decode import decode
 from budget_bus.events.fields import EARLIEST, LATEST, MAX_FUTURE_S
 from budget_bus.events.usage import UsageRecorded
@@ -54,19 +55,9 @@ def read_usage(record: ConsumerRecord, topic: str, prices: PriceBook, *, now: da
     if occurred_at > now + timedelta(seconds=MAX_FUTURE_S):
         message = f"is more than {MAX_FUTURE_S} s in the future"
         raise Rejected("invalid input", [FieldError("occurred_at", message)])
-    provider = canonical_provider(event.provider)
-    call = Call(
-        component=event.component,
-        provider=provider,
-        model=event.model,
-        tier=tier_of(provider, event.model),
-        task_type=event.task_type,
-        context_id=event.context_id,
-        user=event.user,
-        tags=tuple(event.tags.items()),
-    )
-    tokens, source = _tokens(event, provider)
-    price = prices.price(provider, event.model, occurred_at, event.service_tier)
+    call = call_of(event)
+    tokens, source = _tokens(event, call.provider)
+    price = prices.price(call.provider, event.model, occurred_at, event.service_tier)
     return Incoming(
         record=record,
         event=event,
@@ -78,6 +69,21 @@ def read_usage(record: ConsumerRecord, topic: str, prices: PriceBook, *, now: da
         token_source=source,
         price=price,
         cost=cost_of(tokens, price) if price else None,
+    )
+
+
+def call_of(event: UsageRecorded | CheckRequested) -> Call:
+    """What of a message decides which budgets it belongs to, under the stored names."""
+    provider = canonical_provider(event.provider)
+    return Call(
+        component=event.component,
+        provider=provider,
+        model=event.model,
+        tier=tier_of(provider, event.model),
+        task_type=event.task_type,
+        context_id=event.context_id,
+        user=event.user,
+        tags=tuple(event.tags.items()),
     )
 
 

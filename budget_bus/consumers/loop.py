@@ -20,7 +20,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from budget_bus import metrics
-from budget_bus.consumers.batch import Apply, Batch
+from budget_bus.consumers.batch import Apply, Batch, is_applied
 from budget_bus.consumers.partitions import Owned, claim_partition, is_undecodable, read_leniently
 from budget_bus.errors import Fenced
 from budget_bus.kafka import connection as kafka_connection
@@ -263,7 +263,7 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
                         # Given up, whether it was written or not: the books know, and whoever is next asks them.
                         return
                     metrics.RETRIES.labels(self._topic).inc()
-                    if await self._is_applied(batch, error):
+                    if await is_applied(self._pool, batch, error):
                         self._moved(batch)
                         return
                     log.warning("batch is tried again", topic=self._topic, reason=f"{type(error).__name__}: {error}")
@@ -311,23 +311,6 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
             self._faults += 1
             log.exception("a record cannot be applied", topic=self._topic, offset=batch.records[0].offset)
             await self._apply(batch, f"it cannot be applied: {type(error).__name__}: {error}")
-
-    async def _is_applied(self, batch: Batch, error: Exception) -> bool:
-        """After a commit without an answer: did it happen? A lost partition ends this membership instead."""
-        try:
-            async with self._pool.acquire() as connection:
-                parts = [move.claim.part for move in batch.moves]
-                now = await fence.positions(connection, batch.topic, parts)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
-            return False
-        for move in batch.moves:
-            if now[move.claim.part].epoch != move.claim.epoch:
-                raise Fenced(f"{batch.topic}/{move.claim.part} has a new owner") from error
-        if all(now[move.claim.part].next_offset == move.to_offset for move in batch.moves):
-            return True
-        if any(now[move.claim.part].next_offset != move.claim.next_offset for move in batch.moves):
-            raise Fenced(f"{batch.topic}: the books are at another offset") from error
-        return False
 
     def _moved(self, batch: Batch) -> None:
         for move in batch.moves:

@@ -205,10 +205,12 @@ async def test_a_limit_for_100_calls_admits_exactly_100_of_1000_by_4_deciders(
 
 
 async def test_without_the_row_lock_the_limit_is_overshot(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard has a guard: read without FOR UPDATE, and the storm above admits more than fits."""
+    """The guard has a guard: read without FOR UPDATE, all at the same moment, and the storm admits more than fits."""
+    together = asyncio.Barrier(4)
 
     async def look(connection: asyncpg.Connection, balance_ids: Any) -> dict[int, Balance]:
         rows = await connection.fetch("SELECT * FROM balance WHERE balance_id = ANY ($1)", sorted(set(balance_ids)))
+        await together.wait()
         return {row["balance_id"]: Balance(row["spent"], row["held"], row["unconfirmed"]) for row in rows}
 
     await books.limit(100, unit=Unit.REQUESTS)
