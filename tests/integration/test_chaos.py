@@ -47,6 +47,9 @@ async def test_an_import_survives_kills_of_settler_broker_and_database_exactly(d
         await up.until("^ready: ")
         stack = state.running(up.directory)
         assert stack is not None
+        if stack.kafka_kind == "trial":
+            # With BUDGET_REQUIRE_KAFKA, as in CI, `budget up` refuses this broker, so this is no quiet fall-back.
+            pytest.skip("the trial broker is not crash-durable: killing it loses what it had acknowledged")
         async with _listening(up):
             async with asyncio.TaskGroup() as group:
                 group.create_task(_import_all(up))

@@ -136,7 +136,7 @@ def delivered(monkeypatch: pytest.MonkeyPatch) -> list[ConsumerRecord]:
     return seen
 
 
-@pytest.mark.usefixtures("admin")
+@pytest.mark.usefixtures("apache_kafka", "admin")
 async def test_what_was_fetched_while_partitions_were_claimed_is_fetched_again(
     settings: Settings,
     pool: asyncpg.Pool,
