@@ -13,6 +13,14 @@ from budget_bus.errors import Fenced
 from budget_bus.store import fence
 from budget_bus.store.fence import Advance, Claim
 
+Clock = Callable[[], datetime]  # consumers are handed theirs, so that a test may turn it
+
+
+def utc_now() -> datetime:
+    """The clock of this machine."""
+    return datetime.now(UTC)
+
+
 _CLAIMS_NOTHING = datetime.fromtimestamp(0, UTC)
 
 

@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from aiokafka import ConsumerRecord
 
 from budget_bus import metrics
 from budget_bus.consumers.answers import answer, undecided
-from budget_bus.consumers.batch import Batch
+from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.facts import Change, announce
@@ -101,6 +101,7 @@ class Decider:
     estimator: Estimator
     rules: Rules
     send: Callable[[Reply], None]
+    clock: Clock = utc_now
 
     async def apply(self, batch: Batch, refused: str | None) -> None:
         """
@@ -112,7 +113,7 @@ class Decider:
         Raises:
             Fenced, Retryable, asyncpg errors: nothing was written, nothing was answered.
         """
-        now = datetime.now(UTC)
+        now = self.clock()
         questions, dead = _read(batch, refused)
         async with self.pool.acquire() as connection, connection.transaction():
             entry = await fence.enter(connection, batch.topic, batch.moves)
@@ -160,7 +161,7 @@ class Session:
         # Nothing after this line waits for anything but the one statement that writes the decisions.
         now_in_books = await balances.lock(connection, ids.values()) if ids else {}
         current = dict(now_in_books)
-        self.locked_at = datetime.now(UTC)
+        self.locked_at = self.decider.clock()
         for question in questions:
             self._answer(question, ids, current)
         if self._decided:

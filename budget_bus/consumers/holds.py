@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -15,7 +15,7 @@ import structlog
 from aiokafka import ConsumerRecord
 
 from budget_bus import metrics
-from budget_bus.consumers.batch import Batch
+from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import Change, announce
 from budget_bus.errors import FieldError, Rejected
@@ -42,6 +42,7 @@ class HoldKeeper:
 
     pool: asyncpg.Pool
     catalogue: Catalogue
+    clock: Clock = utc_now
 
     async def apply(self, batch: Batch, refused: str | None) -> None:
         """
@@ -53,7 +54,7 @@ class HoldKeeper:
         Raises:
             Fenced, Retryable, asyncpg errors: nothing was written.
         """
-        now = datetime.now(UTC)
+        now = self.clock()
         wishes, dead = _read(batch, refused, now)
         async with self.pool.acquire() as connection, connection.transaction():
             entry = await fence.enter(connection, batch.topic, batch.moves)
@@ -82,7 +83,7 @@ class HoldKeeper:
         On hard budgets the amount stays charged as unconfirmed: nobody knows whether the call was made. Elsewhere it
         is released.
         """
-        now = datetime.now(UTC)
+        now = self.clock()
         async with self.pool.acquire() as connection, connection.transaction():
             entry = await fence.enter(connection, USAGE_RECORDED)
             await self.catalogue.refresh(connection, entry.catalogue_version)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
 from budget_bus import metrics
-from budget_bus.consumers.batch import Batch
+from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import announce
 from budget_bus.consumers.incoming import Incoming, read_usage
@@ -37,6 +37,7 @@ class Settler:
     pool: asyncpg.Pool
     catalogue: Catalogue
     prices: PriceBook
+    clock: Clock = utc_now
 
     async def apply(self, batch: Batch, refused: str | None) -> None:
         """
@@ -48,7 +49,7 @@ class Settler:
         Raises:
             Fenced, Retryable, asyncpg errors: nothing was written.
         """
-        now = datetime.now(UTC)
+        now = self.clock()
         events, dead = self._read(batch, refused, now)
         async with self.pool.acquire() as connection, connection.transaction():
             # The log is the durable copy: after a crash of the database it gives us what an asynchronous commit lost.

@@ -45,12 +45,18 @@ async def get_limit(pool: asyncpg.Pool, budget_id: uuid.UUID) -> Budget:
 
 
 async def set_limit(
-    pool: asyncpg.Pool, spec: LimitSpec, *, actor: str, budget_id: uuid.UUID | None = None
+    pool: asyncpg.Pool,
+    spec: LimitSpec,
+    *,
+    actor: str,
+    budget_id: uuid.UUID | None = None,
+    now: datetime | None = None,
 ) -> tuple[Budget, bool]:
     """
     Create a budget, or change the one with the same scope, period and unit (or the one named by *budget_id*).
 
-    Written in one transaction with its `budget.changes` fact.
+    Written in one transaction with its `budget.changes` fact. *now* (this machine's clock) picks the window that is
+    born at once.
 
     Returns:
         The budget as it is now, and whether it was created.
@@ -75,7 +81,7 @@ async def set_limit(
             await connection.execute(_SQL["drop_balances"], budget_id)
         after = budget_from_row(await connection.fetchrow(_SQL["budget"], budget_id))
         # Born here rather than with its first use: whoever looks next sees what was spent before.
-        await balances.bear_now(connection, after, after.window(datetime.now(UTC)))
+        await balances.bear_now(connection, after, after.window(now or datetime.now(UTC)))
         await _audit(connection, budget_from_row(before) if before else None, after, actor)
         return after, before is None
 

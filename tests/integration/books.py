@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 from aiokafka import ConsumerRecord
 
-from budget_bus.consumers.batch import Batch
+from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.checks import Decider, Reply, Rules
 from budget_bus.consumers.estimates import Estimator
 from budget_bus.consumers.usage import Settler
@@ -48,10 +48,15 @@ BOUND = 10_000_000  # nanos that one `check()` holds
 
 
 def record(
-    topic: str, part: int, offset: int, value: bytes | dict[str, Any], headers: Sequence[tuple[str, Any]] = ()
+    topic: str,
+    part: int,
+    offset: int,
+    value: bytes | dict[str, Any],
+    headers: Sequence[tuple[str, Any]] = (),
+    at: datetime | None = None,
 ) -> ConsumerRecord:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    now_ms = int((at or datetime.now(UTC)).timestamp() * 1000)
     return ConsumerRecord(topic, part, offset, now_ms, 0, b"rhetor", raw, 0, 6, len(raw), tuple(headers))
 
 
@@ -62,16 +67,17 @@ class Books:
     pool: asyncpg.Pool
     rules: Rules = field(default_factory=lambda: Rules(hold_ttl_s=600, stale_after_s=30, deny_when_stale=False))
     use_fallback_price: bool = False
+    clock: Clock = utc_now
     replies: list[Reply] = field(default_factory=list)
     claims: dict[tuple[str, int], Claim] = field(default_factory=dict)
 
     def settler(self) -> Settler:
-        return Settler(self.pool, Catalogue(Policy.WARN), PriceBook())
+        return Settler(self.pool, Catalogue(Policy.WARN), PriceBook(), self.clock)
 
     def decider(self) -> Decider:
         prices = PriceBook("15.00" if self.use_fallback_price else None)
         estimator = Estimator(prices, self.use_fallback_price, 1024)
-        return Decider(self.pool, Catalogue(Policy.WARN), estimator, self.rules, self.replies.append)
+        return Decider(self.pool, Catalogue(Policy.WARN), estimator, self.rules, self.replies.append, self.clock)
 
     async def claim(self, topic: str, part: int, owner: str = "test") -> Claim:
         async with self.pool.acquire() as connection:
@@ -83,8 +89,8 @@ class Books:
     ) -> Batch:
         claim = self.claims.get((topic, part)) or await self.claim(topic, part)
         start = claim.next_offset
-        records = [record(topic, part, start + i, value, headers) for i, value in enumerate(values)]
-        return Batch(topic, records, [Advance(claim, start + len(records), datetime.now(UTC))])
+        records = [record(topic, part, start + i, value, headers, self.clock()) for i, value in enumerate(values)]
+        return Batch(topic, records, [Advance(claim, start + len(records), self.clock())])
 
     def applied(self, batch: Batch) -> None:
         for move in batch.moves:
@@ -102,7 +108,7 @@ class Books:
             # Somebody reads usage to its end: decisions are not stale, and holds may expire.
             claim = await self.claim(USAGE_RECORDED, 0)
             async with self.pool.acquire() as connection:
-                await fence.touch_watermark(connection, USAGE_RECORDED, [claim], datetime.now(UTC))
+                await fence.touch_watermark(connection, USAGE_RECORDED, [claim], self.clock())
         batch = await self.batch(CHECK_REQUESTED, values, part=part, headers=headers)
         before = len(self.replies)
         await (by or self.decider()).apply(batch, None)
@@ -123,7 +129,7 @@ class Books:
 
     async def balance(self, budget: Budget, at: datetime | None = None) -> tuple[int, int, int]:
         """spent, held, unconfirmed of the budget's window at *at* (now); zeros if it was never used."""
-        window = budget.window(at or datetime.now(UTC))
+        window = budget.window(at or self.clock())
         row = await self.pool.fetchrow(
             "SELECT spent, held, unconfirmed FROM balance WHERE budget_id = $1 AND window_start = $2",
             budget.budget_id,
