@@ -89,7 +89,7 @@ class Books:
     ) -> Batch:
         claim = self.claims.get((topic, part)) or await self.claim(topic, part)
         start = claim.next_offset
-        records = [record(topic, part, start + i, value, headers, self.clock()) for i, value in enumerate(values)]
+        records = [record(topic, part, start + i, value, headers, at=self.clock()) for i, value in enumerate(values)]
         return Batch(topic, records, [Advance(claim, start + len(records), self.clock())])
 
     def applied(self, batch: Batch) -> None:
