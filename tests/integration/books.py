@@ -53,6 +53,7 @@ def record(
     offset: int,
     value: bytes | dict[str, Any],
     headers: Sequence[tuple[str, Any]] = (),
+    *,
     at: datetime | None = None,
 ) -> ConsumerRecord:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
