@@ -30,11 +30,23 @@ DEAD_LETTERS = Counter(
 )
 # Grows: a component uses one id for two events; the second one is in the dead letters.
 CONFLICTS = Counter("budget_bus_conflicts_total", "Same id, different content", registry=REGISTRY)
+# Grows: calls cost more than their checks said; state max_output_tokens, or raise the default.
+OVERRUNS = Counter("budget_bus_overruns_total", "Events that used more than their hold", registry=REGISTRY)
 EVENTS = Counter("budget_bus_usage_events_total", "Usage events by outcome", ["status"], registry=REGISTRY)
 # A rising share of deny: a budget is used up; GET /api/limits says which.
 DECISIONS = Counter("budget_bus_decisions_total", "Checks by decision", ["action"], registry=REGISTRY)
+# Grows: calls marked critical pass budgets that allow it; GET /api/alerts says which budgets.
+CRITICAL_PASSED = Counter("budget_bus_critical_passed_total", "Calls that passed as critical", registry=REGISTRY)
 # Unconfirmed ones grow: a component dies between check and usage, or never settles; GET /api/holds says which.
 EXPIRED_HOLDS = Counter("budget_bus_expired_holds_total", "Holds that ended without usage", ["as"], registry=REGISTRY)
 # Grows: the relay is down or the broker refuses.
 OUTBOX_WAITING = Gauge("budget_bus_outbox_messages", "Messages to be published", registry=REGISTRY)
 PUBLISHED = Counter("budget_bus_published_total", "Messages published by the relay", ["topic"], registry=REGISTRY)
+# given_up or too_old grow: nobody was told by that channel; the notifier's log has alert_id and reason.
+NOTIFICATIONS = Counter(
+    "budget_bus_notifications_total", "Alerts by channel and end", ["channel", "outcome"], registry=REGISTRY
+)
+# Grows: a receiver is away or busy; the alerts behind wait in Kafka, those of other channels do not.
+NOTIFICATION_RETRIES = Counter(
+    "budget_bus_notification_retries_total", "Attempts that are made again", ["channel"], registry=REGISTRY
+)

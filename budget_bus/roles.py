@@ -13,10 +13,11 @@ from typing import Any
 import structlog
 
 from budget_bus import metrics
-from budget_bus.consumers.checks import Decider, Reply, Rules
+from budget_bus.consumers.checks import Decider, Rules
 from budget_bus.consumers.estimates import Estimator
 from budget_bus.consumers.holds import HoldKeeper, keep_expiring
 from budget_bus.consumers.loop import ConsumerLoop
+from budget_bus.consumers.questions import Reply
 from budget_bus.consumers.usage import Settler
 from budget_bus.errors import ConfigError
 from budget_bus.events.topics import (

@@ -2,85 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import asyncpg
-from aiokafka import ConsumerRecord
+import structlog
 
 from budget_bus import metrics
 from budget_bus.consumers.answers import answer, undecided
 from budget_bus.consumers.batch import Batch, Clock, utc_now
-from budget_bus.consumers.dead_letters import DeadLetter, bury
+from budget_bus.consumers.dead_letters import bury
 from budget_bus.consumers.estimates import Estimate, Estimator
-from budget_bus.consumers.facts import Change, announce
-from budget_bus.consumers.incoming import call_of
-from budget_bus.errors import Rejected
-from budget_bus.events.checks import CheckRequested
-from budget_bus.events.decode import decode
+from budget_bus.consumers.facts import CRITICAL_PASSED, Change, announce
+from budget_bus.consumers.leases import lease_granted, of_calls
+from budget_bus.consumers.questions import Question, Reply, invalid, read_questions
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.decide import Action, Line, Verdict, decide, frees_up_last
+from budget_bus.policy.lease import grant
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
-from budget_bus.store import balances, fence, holds
-from budget_bus.store.catalogue import Catalogue
+from budget_bus.store import balances, contexts, fence, holds
+from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.holds import Decided, Known, Placed
 
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer on its way to the asker's partition; *error* names what is wrong instead of a decision."""
-
-    topic: str
-    partition: int | None
-    key: bytes
-    value: bytes
-    headers: list[tuple[str, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A check as it came, with where its answer goes."""
-
-    record: ConsumerRecord
-    asked: CheckRequested
-    digest: bytes
-    call: Call
-
-    def reply(self, value: bytes, *, error: str | None = None) -> Reply:
-        return _reply(_headers(self.record), str(self.asked.request_id), value, error)
-
-
-def _headers(record: ConsumerRecord) -> dict[str, str]:
-    return {name: text for name, raw in record.headers if (text := _text(raw)) is not None}
-
-
-def _reply(headers: Mapping[str, str], request_id: str, value: bytes, error: str | None) -> Reply:
-    partition = headers.get("reply_partition", "")
-    marks = [("correlation_id", headers.get("correlation_id", request_id).encode())]
-    if error:
-        marks.append(("error", error.encode()))
-    return Reply(
-        topic=headers.get("reply_topic", ""),
-        partition=int(partition) if partition.isascii() and partition.isdigit() and len(partition) < 7 else None,
-        key=request_id.encode(),
-        value=value,
-        headers=marks,
-    )
-
-
-def invalid(letter: DeadLetter) -> Reply | None:
-    """What the asker of a question that cannot be used is told at once, if it can be told: the dead letter's reason."""
-    headers = _headers(letter.record)
-    if "correlation_id" not in headers:
-        return None
-    detail = json.dumps({"detail": letter.reason}).encode()
-    return _reply(headers, headers["correlation_id"], detail, "invalid")
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +62,7 @@ class Decider:
             Fenced, Retryable, asyncpg errors: nothing was written, nothing was answered.
         """
         now = self.clock()
-        questions, dead = _read(batch, refused)
+        questions, dead = read_questions(batch, refused)
         async with self.pool.acquire() as connection, connection.transaction():
             entry = await fence.enter(connection, batch.topic, batch.moves)
             await self.catalogue.refresh(connection, entry.catalogue_version)
@@ -144,41 +92,44 @@ class Session:
     locked_at: datetime = field(init=False)  # waiting for the locks counts against a question's deadline
     replies: list[Reply] = field(default_factory=list)
     actions: list[str] = field(default_factory=list)
+    _ids: dict[Place, int] = field(default_factory=dict)
+    _current: dict[int, Balance] = field(default_factory=dict)
     _decided: list[Decided] = field(default_factory=list)
     _placed: list[Placed] = field(default_factory=list)
     _held: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    _notices: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     async def decide_all(self, connection: asyncpg.Connection, questions: Sequence[Question]) -> None:
         """Lock the balances of all that is new, decide one after the other, write everything in one statement."""
         catalogue, self.locked_at = self.decider.catalogue, self.now
-        wanted: dict[tuple[Any, Any], tuple[Budget, Window]] = {}
-        for question in questions:
-            if question.asked.request_id not in self.known and not self._is_late(question):
-                for budget in catalogue.matching(question.call):
-                    window = catalogue.window(budget, self.now)
-                    wanted[budget.budget_id, window.start] = (budget, window)
-        ids, _ = await balances.ensure(connection, catalogue, wanted)
+        new = [q for q in questions if q.asked.request_id not in self.known and not self._is_late(q)]
+        await contexts.resolve(connection, catalogue, [(question.call, self.now) for question in new])
+        wanted: dict[Place, tuple[Budget, Window]] = {}
+        for question in new:
+            for budget in catalogue.matching(question.call):
+                window = catalogue.window(budget, self.now, question.call)
+                wanted[place_of(budget, window)] = (budget, window)
+        self._ids, _ = await balances.ensure(connection, catalogue, wanted)
         # Nothing after this line waits for anything but the one statement that writes the decisions.
-        now_in_books = await balances.lock(connection, ids.values()) if ids else {}
-        current = dict(now_in_books)
+        self._current = await balances.lock(connection, self._ids.values()) if self._ids else {}
         self.locked_at = self.decider.clock()
         for question in questions:
-            self._answer(question, ids, current)
+            self._answer(question)
         if self._decided:
             await holds.place(connection, self._decided, self._placed, self._held)
         changes: dict[int, Change] = {
-            ids[key]: (budget, window, current[ids[key]])
-            for key, (budget, window) in wanted.items()
-            if self._held.get(ids[key])
+            self._ids[place]: (*where, self._current[self._ids[place]])
+            for place, where in wanted.items()
+            if self._held.get(self._ids[place])
         }
         if changes:
-            await announce(connection, catalogue, changes, now=self.now)
+            await announce(connection, catalogue, changes, now=self.now, notices=self._notices)
 
     def _is_late(self, question: Question) -> bool:
         deadline = question.asked.deadline
         return deadline is not None and deadline < self.locked_at
 
-    def _answer(self, question: Question, ids: dict[tuple[Any, Any], int], current: dict[int, Balance]) -> None:
+    def _answer(self, question: Question) -> None:
         asked = question.asked
         stored = self.known.get(asked.request_id)
         if stored is not None:
@@ -193,7 +144,7 @@ class Session:
         if self._is_late(question):
             self._refuse(question, "expired")
             return
-        self._decide(question, ids, current)
+        self._decide(question)
 
     def _refuse(self, question: Question, reason: str) -> None:
         """Answer without deciding: nothing is placed and nothing remembered."""
@@ -201,99 +152,95 @@ class Session:
         response = undecided(question.asked, reason, tier=question.call.tier, now=self.now)
         self.replies.append(question.reply(response.model_dump_json().encode()))
 
-    def _decide(self, question: Question, ids: dict[tuple[Any, Any], int], current: dict[int, Balance]) -> None:
-        asked, catalogue = question.asked, self.decider.catalogue
+    def _decide(self, question: Question) -> None:
+        asked = question.asked
         estimate = self.decider.estimator.estimate(asked, question.call.provider, at=self.now)
-        lines, balance_ids = [], []
-        for budget in catalogue.matching(question.call):
-            window = catalogue.window(budget, self.now)
-            balance_id = ids[budget.budget_id, window.start]
-            balance_ids.append(balance_id)
-            amount = _amount(budget, estimate)
-            lines.append(Line(budget, catalogue.policy_of(budget), window, current[balance_id], amount))
-        verdict = self._stale_verdict(lines) or decide(lines)
+        lines = self._lines(question.call, estimate)
+        calls = grant(lines, asked.lease_calls) if asked.lease_calls else 1
+        if calls > 1:
+            estimate = of_calls(estimate, calls)
+            lines = self._lines(question.call, estimate, calls)
+        verdict = self._stale_verdict(lines) or decide(lines, critical=asked.priority == "critical")
         expires_at = None
         if verdict.allowed and asked.hold:
             expires_at = self.now + timedelta(seconds=asked.hold_ttl_s or self.decider.rules.hold_ttl_s)
+            self._place(question, estimate, lines, calls=calls, expires_at=expires_at)
+        self._audit(question, lines, verdict)
         response = answer(
             asked, estimate, lines, verdict, tier=question.call.tier, expires_at=expires_at, stale=self.stale,
             now=self.now,
         )  # fmt: skip
-        if expires_at:
-            amounts = [line.amount or 0 for line in lines]
-            for balance_id, amount in zip(balance_ids, amounts, strict=True):
-                was = current[balance_id]
-                current[balance_id] = Balance(was.spent, was.held + amount, was.unconfirmed)
-                self._held[balance_id] += amount
-            self._placed.append(_hold(question, estimate, balance_ids, amounts, until=(self.now, expires_at)))
+        if asked.lease_calls and expires_at:
+            response.lease = lease_granted(
+                self.decider.estimator, asked, question.call.provider, estimate, calls=calls, at=self.now
+            )
         text = response.model_dump_json()
         self._decided.append(Decided(asked.request_id, question.digest, verdict.action.value, text, self.now))
         self.known[asked.request_id] = Known(question.digest, text)
         self.actions.append(verdict.action.value)
         self.replies.append(question.reply(text.encode()))
 
+    def _lines(self, call: Call, estimate: Estimate, calls: int = 1) -> list[Line]:
+        """What *call* (or *calls* like it, of that *estimate*) would hold on each of its budgets."""
+        catalogue, lines = self.decider.catalogue, []
+        for budget in catalogue.matching(call):
+            window = catalogue.window(budget, self.now, call)
+            balance = self._current[self._ids[place_of(budget, window)]]
+            amount = {Unit.REQUESTS: calls, Unit.TOKENS: estimate.tokens, Unit.COST: estimate.cost}[budget.spec.unit]
+            limit = budget.limit_in(window, balance, self.now)
+            lines.append(Line(budget, catalogue.policy_of(budget), window, balance, amount, limit))
+        return lines
+
+    def _place(
+        self, question: Question, estimate: Estimate, lines: Sequence[Line], *, calls: int, expires_at: datetime
+    ) -> None:
+        balance_ids = [self._ids[place_of(line.budget, line.window)] for line in lines]
+        amounts = [line.amount or 0 for line in lines]
+        for balance_id, amount in zip(balance_ids, amounts, strict=True):
+            self._current[balance_id] = self._current[balance_id].moved(held=amount)
+            self._held[balance_id] += amount
+        call, lease = question.call, question.asked.lease_calls is not None
+        placed = Placed(
+            request_id=question.asked.request_id,
+            component=call.component,
+            provider=call.provider,
+            model=call.model,
+            tier=call.tier,
+            task_type=call.task_type,
+            context_id=call.context_id,
+            user=call.user,
+            tags=dict(call.tags),
+            cost_nanos=estimate.cost,
+            tokens=estimate.tokens,
+            currency=estimate.currency,
+            balance_ids=holds.array_text(balance_ids),
+            amounts=holds.array_text(amounts),
+            decided_at=self.now,
+            expires_at=expires_at,
+            lease=lease,
+            calls=calls,
+            units="".join(holds.LETTERS[line.budget.spec.unit] for line in lines) if lease else "",
+        )
+        self._placed.append(placed)
+
+    def _audit(self, question: Question, lines: Sequence[Line], verdict: Verdict) -> None:
+        """Leave a trace of what a critical call was allowed: log, metric, and an alert of each budget it passed."""
+        if not verdict.passed:
+            return
+        passed = [lines[i].budget for i in verdict.passed]
+        metrics.CRITICAL_PASSED.inc()
+        log.warning(
+            "a critical call passed what would have denied it",
+            request_id=str(question.asked.request_id),
+            component=question.call.component,
+            budgets=[str(budget.budget_id) for budget in passed],
+        )
+        for i in verdict.passed:
+            self._notices[self._ids[place_of(lines[i].budget, lines[i].window)]].add(CRITICAL_PASSED)
+
     def _stale_verdict(self, lines: Sequence[Line]) -> Verdict | None:
         hard = [i for i, line in enumerate(lines) if line.policy is Policy.HARD_LIMIT and not line.budget.spec.shadow]
         if self.stale and self.decider.rules.deny_when_stale and hard:
             reason = "stale: usage is behind, and BUDGET_STALE_POLICY is deny"
             return Verdict(Action.DENY, reason, frees_up_last(lines, hard))
-        return None
-
-
-def _hold(
-    question: Question,
-    estimate: Estimate,
-    balance_ids: Sequence[int],
-    amounts: Sequence[int],
-    *,
-    until: tuple[datetime, datetime],
-) -> Placed:
-    call = question.call
-    return Placed(
-        request_id=question.asked.request_id,
-        component=call.component,
-        provider=call.provider,
-        model=call.model,
-        tier=call.tier,
-        task_type=call.task_type,
-        context_id=call.context_id,
-        user=call.user,
-        tags=dict(call.tags),
-        cost_nanos=estimate.cost,
-        tokens=estimate.tokens,
-        currency=estimate.currency,
-        balance_ids=holds.array_text(balance_ids),
-        amounts=holds.array_text(amounts),
-        decided_at=until[0],
-        expires_at=until[1],
-    )
-
-
-def _read(batch: Batch, refused: str | None) -> tuple[list[Question], list[DeadLetter]]:
-    questions, dead = [], []
-    for record in batch.records:
-        try:
-            if refused is not None:
-                raise Rejected(refused)
-            asked = decode(CheckRequested, record.value)
-        except Rejected as error:
-            dead.append(DeadLetter(record, str(error)))
-            continue
-        questions.append(Question(record, asked, asked.digest(), call_of(asked)))
-    return questions, dead
-
-
-def _amount(budget: Budget, estimate: Estimate) -> int | None:
-    if budget.spec.unit is Unit.REQUESTS:
-        return 1
-    if budget.spec.unit is Unit.TOKENS:
-        return estimate.tokens
-    return estimate.cost
-
-
-def _text(raw: bytes | None) -> str | None:
-    # A header that is null or not UTF-8 is ignored; it must not cost the question its answer.
-    try:
-        return raw.decode() if raw is not None else None
-    except UnicodeDecodeError:
         return None

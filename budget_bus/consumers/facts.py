@@ -3,96 +3,148 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Any
+from types import MappingProxyType
+from typing import NamedTuple
 
 import asyncpg
 
 from budget_bus.events import topics
-from budget_bus.policy.alerts import reached
-from budget_bus.policy.budget import Balance, Budget, Policy, Unit
+from budget_bus.policy.alerts import Crossing as Crossed
+from budget_bus.policy.alerts import crossings
+from budget_bus.policy.budget import Balance, Basis, Budget, Policy, Reached, Unit
 from budget_bus.policy.windows import Window
-from budget_bus.store import outbox
+from budget_bus.store import balances, outbox
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.outbox import Crossing, Message
 
 _ALERTS = uuid.UUID(
     "b8e1f6c4-58c4-5a53-a5d8-0f6b3d0c7a21"
 )  # the name space of alert ids: the same crossing, the same id
+ESTIMATE_OVERRUN = "estimate_overrun"
+UNRESERVED_USAGE = "unreserved_usage"
+CRITICAL_PASSED = "critical_passed"
+_NOTICES = {
+    ESTIMATE_OVERRUN: ("warning", "was charged more by a call than was set aside for it"),
+    UNRESERVED_USAGE: ("warning", "was charged by a call that had not asked: it cannot be refused, only counted"),
+    CRITICAL_PASSED: ("error", "was passed by a critical call that it would have denied"),
+}
 _KINDS = {Unit.COST: "cost", Unit.TOKENS: "token", Unit.REQUESTS: "request"}
 
 Change = tuple[Budget, Window, Balance]  # what a window's balance is now
+Notices = Mapping[int, Collection[str]]  # balance_id -> types of alerts that have no threshold
 
 
 async def announce(
-    connection: asyncpg.Connection, catalogue: Catalogue, changes: Mapping[int, Change], *, now: datetime
+    connection: asyncpg.Connection,
+    catalogue: Catalogue,
+    changes: Mapping[int, Change],
+    *,
+    now: datetime,
+    notices: Notices = MappingProxyType({}),
 ) -> None:
-    """Queue the updates of *changes* and the alerts of the thresholds that they reach, in this transaction."""
+    """
+    Queue the updates of *changes* and the alerts of the thresholds that they cross, in this transaction.
+
+    The balances are locked: what they have reached is compared and remembered with the change itself.
+    """
     messages = [_update(*change, now) for change in changes.values()]
-    crossings: list[Crossing] = []
-    for budget, window, balance in changes.values():
-        if catalogue.policy_of(budget) is not Policy.IGNORE:
-            crossings += _crossings(budget, window, balance, now)
-    unknown = [crossing for crossing in crossings if crossing.alert_id not in catalogue.raised]
+    raised: list[Crossing] = []
+    reached: dict[int, Reached] = {}
+    for balance_id, change in changes.items():
+        budget, window, balance = change
+        if catalogue.policy_of(budget) is Policy.IGNORE:
+            continue
+        found, state = crossings(budget, balance, budget.limit_in(window, balance, now))
+        if state != balance.reached:
+            reached[balance_id] = state
+        raised += [_crossing(change, one, now) for one in found]
+        raised += [_notice(change, kind, now) for kind in notices.get(balance_id, ())]
+    unknown = [crossing for crossing in raised if crossing.alert_id not in catalogue.raised]
     new = await outbox.raise_alerts(connection, unknown, at=now)
     for crossing in new:
         messages.append(Message(topics.BUDGET_ALERTS, _key(crossing.budget_id), outbox.to_json(crossing.payload)))
     # What did not come back as new is committed already; what is new here may still be rolled back.
     catalogue.raised |= {crossing.alert_id for crossing in unknown} - {crossing.alert_id for crossing in new}
+    await balances.reach(connection, reached)
     await outbox.put(connection, messages)
 
 
-def _crossings(budget: Budget, window: Window, after: Balance, now: datetime) -> list[Crossing]:
-    found = []
-    for percent in reached(budget, after.spent):
-        state = "exceeded" if percent >= 100 else "approaching"
-        kind = f"{_KINDS[budget.spec.unit]}_limit_{state}"
-        name = f"{budget.budget_id}/{window.start.isoformat()}/{percent}/{budget.limit_version}/{kind}"
-        alert_id = uuid.uuid5(_ALERTS, name)
-        payload = _alert(budget, window, after, alert_id=alert_id, kind=kind, percent=percent, now=now)
-        found.append(Crossing(alert_id, budget.budget_id, window.start, percent, budget.limit_version, kind, payload))
-    return found
+def _crossing(change: Change, crossed: Crossed, now: datetime) -> Crossing:
+    budget, window, balance = change
+    percent, spent = crossed.percent, crossed.basis is Basis.SPENT
+    state = "recovered" if not crossed.up else "exceeded" if percent >= 100 else "approaching"
+    kind = f"{_KINDS[budget.spec.unit]}_limit_{state}"
+    limit = _with_unit(budget, budget.limit_in(window, balance, now))
+    amount = budget.write(balance.spent if spent else balance.committed)
+    verb = "has spent" if spent else "has spent or set aside"
+    fact = f"{verb} {amount} of {limit}: "
+    fact += f"{percent} % is reached" if crossed.up else f"that is below {percent} % again"
+    severity = "info" if percent < 80 or not crossed.up else "warning" if percent < 100 else "error"
+    told = _Told(kind, severity, fact, percent, crossed.basis)
+    # One kind on two bases is two alerts.
+    return _alert(change, told, key=kind if spent else f"{kind}/{crossed.basis}", now=now)
 
 
-def _alert(
-    budget: Budget, window: Window, balance: Balance, *, alert_id: uuid.UUID, kind: str, percent: int, now: datetime
-) -> dict[str, Any]:
-    spec = budget.spec
-    unit = spec.currency if spec.unit is Unit.COST else spec.unit.value
-    spent, limit = budget.write(balance.spent), budget.write(spec.limit)
-    severity = "info" if percent < 80 else "warning" if percent < 100 else "error"
-    return {
+def _notice(change: Change, kind: str, now: datetime) -> Crossing:
+    severity, fact = _NOTICES[kind]
+    return _alert(change, _Told(kind, severity, fact, 0, Basis.SPENT), key=kind, now=now)
+
+
+class _Told(NamedTuple):
+    kind: str
+    severity: str
+    fact: str
+    percent: int
+    basis: Basis
+
+
+def _alert(change: Change, told: _Told, *, key: str, now: datetime) -> Crossing:
+    budget, window, balance = change
+    spec, percent, version = budget.spec, told.percent, budget.limit_version
+    name = f"{budget.budget_id}/{window.start.isoformat()}/{percent}/{version}/{key}"
+    alert_id = uuid.uuid5(_ALERTS, f"{name}/{window.context_id}" if window.context_id else name)
+    whose = f", context {window.context_id!r}" if window.context_id else ""
+    payload = {
         "alert_id": str(alert_id),
-        "type": kind,
-        "severity": severity,
+        "type": told.kind,
+        "severity": told.severity,
         "budget_id": str(budget.budget_id),
         "name": spec.name,
         "scope": spec.scope.to_json(),
         "period": spec.period.value,
         **_window(window),
         "threshold_percent": percent,
-        "basis": "spent",
-        "limit": limit,
-        "spent": spent,
+        "basis": told.basis.value,
+        "limit": budget.write(budget.limit_in(window, balance, now)),
+        "spent": budget.write(balance.spent),
         "held": budget.write(balance.held),
+        "unconfirmed": budget.write(balance.unconfirmed),
         "unit": spec.unit.value,
         "currency": spec.currency,
-        "message": f"budget {spec.name!r} ({spec.period}) has spent {spent} of {limit} {unit}: {percent} % is reached",
+        "message": f"budget {spec.name!r} ({spec.period}{whose}) {told.fact}",
         "raised_at": write_instant(now),
-        "limit_version": budget.limit_version,
+        "limit_version": version,
     }
+    return Crossing(alert_id, budget.budget_id, window.context_id, window.start, percent, version, key, payload)
+
+
+def _with_unit(budget: Budget, amount: int) -> str:
+    spec = budget.spec
+    return f"{budget.write(amount)} {spec.currency if spec.unit is Unit.COST else spec.unit.value}"
 
 
 def _update(budget: Budget, window: Window, after: Balance, now: datetime) -> Message:
+    limit = budget.limit_in(window, after, now)
     fact = {
         "budget_id": str(budget.budget_id),
         **_window(window),
-        "limit": budget.write(budget.spec.limit),
+        "limit": budget.write(limit),
         "spent": budget.write(after.spent),
         "held": budget.write(after.held),
         "unconfirmed": budget.write(after.unconfirmed),
-        "available": budget.write(budget.spec.limit - after.committed),
+        "available": budget.write(limit - after.committed),
         "unit": budget.spec.unit.value,
         "currency": budget.spec.currency,
         "as_of": write_instant(now),
@@ -109,6 +161,7 @@ def _window(window: Window) -> dict[str, str | None]:
     return {
         "window_start": write_instant(window.start),
         "window_end": write_instant(window.end) if window.end else None,
+        "context_id": window.context_id or None,
     }
 
 

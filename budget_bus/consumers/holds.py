@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -22,8 +22,8 @@ from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.decode import decode
 from budget_bus.events.holds import HoldExtended, HoldReleased
 from budget_bus.events.topics import HOLD_EXTENDED, HOLD_RELEASED, USAGE_RECORDED
-from budget_bus.policy.budget import Balance, Policy
-from budget_bus.policy.holds import Hold, HoldState
+from budget_bus.policy.budget import Policy
+from budget_bus.policy.holds import Hold, HoldState, Part, take
 from budget_bus.store import balances, fence, holds
 from budget_bus.store.balances import Delta
 from budget_bus.store.catalogue import Catalogue
@@ -68,11 +68,11 @@ class HoldKeeper:
                 if isinstance(wish, HoldExtended) and found[wish.request_id].state is HoldState.OPEN:
                     extended[wish.request_id] = max(wish.expires_at, extended.get(wish.request_id, wish.expires_at))
             await holds.extend(connection, extended)
-            released = {wish.request_id for wish in mine if isinstance(wish, HoldReleased)}
-            voided = [found[i] for i in released if found[i].settleable]
-            await holds.close(connection, {hold.request_id: None for hold in voided}, HoldState.VOIDED)
+            ended = _released(found, [wish for wish in mine if isinstance(wish, HoldReleased)])
+            await holds.close(connection, ended.voided, HoldState.VOIDED)
+            await holds.shrink(connection, ended.shrunk.values())
             await bury(connection, batch.topic, dead, at=now)
-            await self._move(connection, voided, {}, now)
+            await self._move(connection, ended.deltas, now)
         for letter in dead:
             metrics.DEAD_LETTERS.labels(batch.topic, letter.label).inc()
 
@@ -93,16 +93,22 @@ class HoldKeeper:
             if not expired:
                 return 0
             charged = await self._charged(connection, expired.values())
-            await holds.leave_unconfirmed(connection, charged)
-            released = {request_id: None for request_id in expired if request_id not in charged}
+            await holds.leave_unconfirmed(connection, charged.values())
+            released = [request_id for request_id in expired if request_id not in charged]
             await holds.close(connection, released, HoldState.EXPIRED)
-            await self._move(connection, list(expired.values()), charged, now)
+            deltas: dict[int, Delta] = defaultdict(Delta)
+            for request_id, hold in expired.items():
+                _take_off(deltas, hold)
+                kept = charged.get(request_id)
+                for balance_id, amount in zip(kept.balance_ids, kept.amounts, strict=True) if kept else ():
+                    deltas[balance_id].unconfirmed += amount
+            await self._move(connection, deltas, now)
         metrics.EXPIRED_HOLDS.labels("unconfirmed").inc(len(charged))
         metrics.EXPIRED_HOLDS.labels("released").inc(len(released))
         return len(expired)
 
-    async def _charged(self, connection: asyncpg.Connection, expired: Iterable[Hold]) -> dict[UUID, dict[int, int]]:
-        """request_id -> the amounts that hard budgets go on being charged with."""
+    async def _charged(self, connection: asyncpg.Connection, expired: Iterable[Hold]) -> dict[UUID, Hold]:
+        """request_id -> the hold with just the amounts that hard budgets go on being charged with."""
         expired = list(expired)
         places = await balances.budgets_of(connection, [i for hold in expired for i in hold.balance_ids])
         hard = {
@@ -112,29 +118,22 @@ class HoldKeeper:
         }
         charged = {}
         for hold in expired:
-            amounts = dict(zip(hold.balance_ids, hold.amounts, strict=True))
-            kept = {i: amount for i, amount in amounts.items() if i in places and places[i][0] in hard and amount}
+            kept = [
+                at
+                for at, (balance_id, amount) in enumerate(zip(hold.balance_ids, hold.amounts, strict=True))
+                if amount and balance_id in places and places[balance_id][0] in hard
+            ]
             if kept:
-                charged[hold.request_id] = kept
+                charged[hold.request_id] = replace(
+                    hold,
+                    balance_ids=tuple(hold.balance_ids[at] for at in kept),
+                    amounts=tuple(hold.amounts[at] for at in kept),
+                    units="".join(hold.units[at] for at in kept) if hold.lease else "",
+                )
         return charged
 
-    async def _move(
-        self,
-        connection: asyncpg.Connection,
-        ended: Iterable[Hold],
-        charged: Mapping[UUID, Mapping[int, int]],
-        now: datetime,
-    ) -> None:
-        """Take the holds off their balances, the last thing of the transaction, and announce what changed."""
-        deltas: dict[int, Delta] = defaultdict(Delta)
-        for hold in ended:
-            for balance_id, amount in zip(hold.balance_ids, hold.amounts, strict=True):
-                if hold.state is HoldState.UNCONFIRMED:
-                    deltas[balance_id].unconfirmed -= amount
-                else:
-                    deltas[balance_id].held -= amount
-            for balance_id, amount in charged.get(hold.request_id, {}).items():
-                deltas[balance_id].unconfirmed += amount
+    async def _move(self, connection: asyncpg.Connection, deltas: Mapping[int, Delta], now: datetime) -> None:
+        """Move the balances, the last thing of the transaction, and announce what changed."""
         if not deltas:
             return
         places = await balances.budgets_of(connection, deltas)
@@ -145,10 +144,47 @@ class HoldKeeper:
         for balance_id, was in before.items():
             budget_id, window = places[balance_id]
             if budget_id in budgets:
-                delta = deltas[balance_id]
-                after = Balance(was.spent, was.held + delta.held, was.unconfirmed + delta.unconfirmed)
-                changes[balance_id] = (budgets[budget_id], window, after)
+                changes[balance_id] = (budgets[budget_id], window, deltas[balance_id].on(was))
         await announce(connection, self.catalogue, changes, now=now)
+
+
+@dataclass(slots=True)
+class _Ended:
+    """What releases do: holds given back as a whole, leases given back in part, and what comes off the balances."""
+
+    voided: set[UUID] = field(default_factory=set)
+    shrunk: dict[UUID, Hold] = field(default_factory=dict)
+    deltas: dict[int, Delta] = field(default_factory=lambda: defaultdict(Delta))
+
+
+def _released(found: Mapping[UUID, Hold], wishes: Iterable[HoldReleased]) -> _Ended:
+    ended = _Ended()
+    for wish in wishes:
+        hold = ended.shrunk.get(wish.request_id, found[wish.request_id])
+        if not hold.settleable or wish.request_id in ended.voided:
+            continue
+        if wish.unused is not None and hold.lease:
+            # What was given back before is named again: a message that comes twice must not count twice.
+            total = wish.unused.part()
+            part = Part(*(max(0, t - g) for t, g in zip(total, hold.given_back, strict=True)))
+            rest, off = take(hold, part)
+            given_back = Part(*(max(t, g) for t, g in zip(total, hold.given_back, strict=True)))
+            ended.shrunk[wish.request_id] = replace(rest, given_back=given_back)
+            for balance_id, amount in off.items():
+                _take_off(ended.deltas, hold, {balance_id: amount})
+        else:
+            ended.voided.add(wish.request_id)
+            _take_off(ended.deltas, hold)
+    return ended
+
+
+def _take_off(deltas: dict[int, Delta], hold: Hold, amounts: Mapping[int, int] | None = None) -> None:
+    """Take *amounts* (all) of a hold off its balances."""
+    for balance_id, amount in (amounts or dict(zip(hold.balance_ids, hold.amounts, strict=True))).items():
+        if hold.state is HoldState.UNCONFIRMED:
+            deltas[balance_id].unconfirmed -= amount
+        else:
+            deltas[balance_id].held -= amount
 
 
 Wish = HoldReleased | HoldExtended

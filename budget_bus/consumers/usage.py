@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -14,17 +14,18 @@ import asyncpg
 from budget_bus import metrics
 from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.dead_letters import DeadLetter, bury
-from budget_bus.consumers.facts import announce
+from budget_bus.consumers.facts import ESTIMATE_OVERRUN, UNRESERVED_USAGE, announce
 from budget_bus.consumers.incoming import Incoming, read_usage
 from budget_bus.errors import Rejected
-from budget_bus.policy.budget import Balance, Budget, Policy, Unit
-from budget_bus.policy.holds import Hold, HoldState, Settling, match_holds
+from budget_bus.policy.budget import Budget, Policy, Unit
+from budget_bus.policy.holds import Hold, HoldState, Part, Settling, match_holds, take
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.providers.prices import PriceBook
-from budget_bus.store import balances, fence, holds, ledger
+from budget_bus.store import balances, contexts, fence, holds, ledger
 from budget_bus.store.balances import Delta
-from budget_bus.store.catalogue import Catalogue
+from budget_bus.store.catalogue import Catalogue, Place, place_of
+from budget_bus.store.holds import Settled
 from budget_bus.store.ledger import LedgerRow, RollupKey, bucket_of
 
 UNPRICED_CURRENCY = "USD"  # what an unpriced event will be priced in
@@ -59,13 +60,14 @@ class Settler:
             fresh, conflicts = await _dedup(connection, events)
             dead += conflicts
             settled = await _settled_holds(connection, fresh)
+            calls = [(event.call, _accounted_at(event, settled.get(event.event_id))) for event in fresh]
+            await contexts.resolve(connection, self.catalogue, calls)
             booking = Booking(self.catalogue, now, batch.topic)
             for event in fresh:
                 booking.add(event, settled.get(event.event_id))
             await ledger.insert(connection, booking.rows)
-            await holds.close(
-                connection, {hold.request_id: event_id for event_id, hold in settled.items()}, HoldState.SETTLED
-            )
+            await holds.settle(connection, booking.settled)
+            await holds.shrink(connection, booking.leases.values())
             await ledger.add_rollups(connection, booking.rollups)
             await bury(connection, batch.topic, dead, at=now)
             await booking.move_balances(connection)
@@ -122,6 +124,21 @@ async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incomi
     return match_holds(settling, named, oldest)
 
 
+class _Beyond(NamedTuple):
+    """What an event used beyond its hold; not above zero: nothing."""
+
+    nanos: int
+    tokens: int
+
+    def on(self, unit: Unit) -> bool:
+        return (unit is Unit.COST and self.nanos > 0) or (unit is Unit.TOKENS and self.tokens > 0)
+
+
+def _accounted_at(event: Incoming, hold: Hold | None) -> datetime:
+    # The windows of the decision, so that midnight between check and usage breaks nothing.
+    return hold.decided_at if hold else event.occurred_at
+
+
 @dataclass(slots=True)
 class Booking:
     """What a batch adds to the books, gathered before anything hot is locked."""
@@ -132,35 +149,55 @@ class Booking:
     rows: list[LedgerRow] = field(default_factory=list)
     rollups: dict[RollupKey, list[int]] = field(default_factory=dict)
     late: int = 0
+    settled: list[Settled] = field(default_factory=list)
+    leases: dict[UUID, Hold] = field(default_factory=dict)  # what is left of them
     _sums: dict[tuple[Call, datetime, str], list[int]] = field(default_factory=dict)
-    _windows: dict[tuple[Any, Any], tuple[Budget, Window]] = field(default_factory=dict)
-    _spent: dict[tuple[Any, Any], int] = field(default_factory=lambda: defaultdict(int))
+    _windows: dict[Place, tuple[Budget, Window]] = field(default_factory=dict)
+    _spent: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
+    _notices: dict[Place, set[str]] = field(default_factory=lambda: defaultdict(set))
     _released: dict[int, Delta] = field(default_factory=lambda: defaultdict(Delta))
 
     def add(self, event: Incoming, hold: Hold | None) -> None:
-        """Book one event, which settles *hold*."""
-        # The windows of the decision, so that midnight between check and usage breaks nothing.
-        accounted_at = hold.decided_at if hold else event.occurred_at
+        """Book one event, which settles *hold*, or a part of it if it is a lease."""
+        accounted_at = _accounted_at(event, hold)
+        beyond = self._release(event, hold) if hold else _Beyond(0, 0)
         late, hard = False, False
         for budget in self.catalogue.matching(event.call):
-            window = self.catalogue.window(budget, accounted_at)
+            window = self.catalogue.window(budget, accounted_at, event.call)
             late = late or (window.end is not None and window.end <= self.now)
-            hard = hard or (self.catalogue.policy_of(budget) is Policy.HARD_LIMIT and not budget.spec.shadow)
-            key = (budget.budget_id, window.start)
+            key = place_of(budget, window)
             self._windows[key] = (budget, window)
             self._spent[key] += _amount(budget, event)
-        if hold:
-            self._release(hold)
+            if self.catalogue.policy_of(budget) is Policy.HARD_LIMIT and not budget.spec.shadow:
+                hard = True
+                if not hold:
+                    self._notices[key].add(UNRESERVED_USAGE)
+                elif beyond.on(budget.spec.unit):
+                    self._notices[key].add(ESTIMATE_OVERRUN)
         self.late += late
         self.rows.append(_row(event, hold, accounted_at, late=late, unreserved=hard and not hold, topic=self.topic))
         self._roll_up(event)
 
-    def _release(self, hold: Hold) -> None:
-        for balance_id, amount in zip(hold.balance_ids, hold.amounts, strict=True):
+    def _release(self, event: Incoming, hold: Hold) -> _Beyond:
+        """Take off the balances what the event settles; what it used beyond that."""
+        cost = event.cost.total if event.cost else 0
+        if hold.lease:
+            lease = self.leases.get(hold.request_id, hold)
+            self.leases[hold.request_id], off = take(lease, Part(cost, event.tokens.total, 1))
+            beyond = _Beyond(cost - (lease.cost_nanos or 0), event.tokens.total - lease.tokens)
+        else:
+            off = dict(zip(hold.balance_ids, hold.amounts, strict=True))
+            # Of an unpriced call nothing was held; its price has come since, which is no fault of the estimate.
+            held = cost if hold.cost_nanos is None else hold.cost_nanos
+            beyond = _Beyond(cost - held, event.tokens.total - hold.tokens)
+            over = (beyond.nanos if beyond.nanos > 0 else None, beyond.tokens if beyond.tokens > 0 else None)
+            self.settled.append(Settled(hold.request_id, event.event_id, *over))
+        for balance_id, amount in off.items():
             if hold.state is HoldState.OPEN:
                 self._released[balance_id].held -= amount
             else:
                 self._released[balance_id].unconfirmed -= amount
+        return beyond
 
     def _roll_up(self, event: Incoming) -> None:
         currency = event.price.currency if event.price else UNPRICED_CURRENCY
@@ -191,9 +228,9 @@ class Booking:
         await balances.move(connection, deltas)
         changes = {ids[key]: where for key, where in self._windows.items()}
         changes |= await self._elsewhere(connection, [i for i in before if i not in changes])
-        now = {i: _moved(before[i], deltas[i]) for i in changes}
-        told = {i: (budget, window, now[i]) for i, (budget, window) in changes.items()}
-        await announce(connection, self.catalogue, told, now=self.now)
+        told = {i: (budget, window, deltas[i].on(before[i])) for i, (budget, window) in changes.items()}
+        notices = {ids[key]: kinds for key, kinds in self._notices.items()}
+        await announce(connection, self.catalogue, told, now=self.now, notices=notices)
 
     async def _elsewhere(
         self, connection: asyncpg.Connection, balance_ids: Sequence[int]
@@ -218,10 +255,6 @@ def _rollup_key(call: Call, bucket_start: datetime, currency: str) -> RollupKey:
         call.context_id or "",
         currency,
     )
-
-
-def _moved(was: Balance, delta: Delta) -> Balance:
-    return Balance(was.spent + delta.spent, was.held + delta.held, was.unconfirmed + delta.unconfirmed)
 
 
 def _amount(budget: Budget, event: Incoming) -> int:
@@ -281,6 +314,7 @@ def _row(
 
 def _count(batch: Batch, fresh: Sequence[Incoming], dead: Iterable[DeadLetter], booking: Booking) -> None:
     refused = list(dead)
+    metrics.OVERRUNS.inc(sum(s.overrun_nanos is not None or s.overrun_tokens is not None for s in booking.settled))
     metrics.EVENTS.labels("late").inc(booking.late)
     metrics.EVENTS.labels("recorded").inc(len(fresh) - booking.late)
     metrics.EVENTS.labels("duplicate").inc(len(batch.records) - len(fresh) - len(refused))

@@ -27,7 +27,8 @@ class CheckRequested(WireModel):
     A question before a call. Exactly one estimate: `estimated_tokens` (input and output together), or
     `input_tokens`, or `input_text`, the latter two with an optional `max_output_tokens`.
 
-    A question read after its `deadline` is answered `expired` and places no hold.
+    A question read after its `deadline` is answered `expired` and places no hold. With `lease_calls` it asks for a
+    hold of up to that many such calls at once, which usage with its `request_id` settles bit by bit.
     """
 
     request_id: UUID
@@ -49,6 +50,13 @@ class CheckRequested(WireModel):
     user: Name | None = None
     tags: Tags = Field(default_factory=dict)
     priority: Literal["normal", "critical"] = "normal"
+    lease_calls: Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=1_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _a_lease_is_a_hold(self) -> Self:
+        if self.lease_calls is not None and not self.hold:
+            raise wrong_field("lease_calls", "goes with hold: a lease is a hold")
+        return self
 
     @model_validator(mode="after")
     def _one_estimate(self) -> Self:
@@ -115,8 +123,26 @@ class Suggestions(BaseModel):
     alternatives: list[Alternative] = Field(default_factory=list)
 
 
+class LeaseGranted(BaseModel):
+    """
+    What a lease has set aside: for `calls` calls, with `tokens` and `cost` in the decision's currency (None: unpriced).
+
+    A call costs at most its tokens at these rates (picos, 1e-12 of the currency, per token) plus the request's picos.
+    """
+
+    calls: int
+    tokens: int
+    cost: str | None
+    input_picos: int
+    output_picos: int
+    request_picos: int
+
+
 class CheckResponse(BaseModel):
-    """The decision and its explanation. A denial carries the platform's old keys too (`policy_type` to `tier`)."""
+    """
+    The decision and its explanation. A denial carries the platform's old keys too (`policy_type` to `tier`).
+    `passed_budgets` would have denied the call, had it not been critical.
+    """
 
     request_id: UUID
     allowed: bool
@@ -134,6 +160,8 @@ class CheckResponse(BaseModel):
     resets_at: datetime | None = None
     retry_after_s: int | None = None
     suggestions: Suggestions = Field(default_factory=Suggestions)
+    passed_budgets: list[UUID] = Field(default_factory=list)
+    lease: LeaseGranted | None = None
     stale: bool = False
     decided_at: datetime
     tier: str

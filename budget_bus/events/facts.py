@@ -12,7 +12,10 @@ Unit = Literal["cost", "tokens", "requests"]
 
 
 class BudgetAlert(BaseModel):
-    """A threshold was crossed; `alert_id` is the same on every delivery."""
+    """
+    A threshold was crossed, or something happened that has none (`threshold_percent` 0); `alert_id` is the same on
+    every delivery.
+    """
 
     alert_id: UUID
     type: str
@@ -33,6 +36,8 @@ class BudgetAlert(BaseModel):
     message: str
     raised_at: datetime
     limit_version: int
+    unconfirmed: str = "0"
+    context_id: str | None = None
 
 
 class BudgetUpdated(BaseModel):
@@ -49,6 +54,7 @@ class BudgetUpdated(BaseModel):
     unit: Unit
     currency: str | None
     as_of: datetime
+    context_id: str | None = None
 
 
 class BudgetChanged(BaseModel):

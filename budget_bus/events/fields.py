@@ -75,8 +75,12 @@ class WireModel(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore", allow_inf_nan=False)
 
 
+Money = Annotated[Decimal, Field(ge=0, le=_MAX_AMOUNT, decimal_places=9), AfterValidator(_plain)]
+LargeCount = Annotated[int, BeforeValidator(whole_number), Field(ge=0, le=MAX_NANOS)]  # of many calls together
+
+
 class Amount(WireModel):
     """An amount of money: a decimal string and its ISO 4217 currency."""
 
-    amount: Annotated[Decimal, Field(ge=0, le=_MAX_AMOUNT, decimal_places=9), AfterValidator(_plain)]
+    amount: Money
     currency: Currency

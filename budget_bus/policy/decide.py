@@ -25,7 +25,8 @@ class Line:
     """
     One budget as the decision sees it: its window, its balance now, and what the call would hold on it.
 
-    `amount` is in the budget's unit; None means that the model is unpriced and the budget counts cost.
+    `amount` is in the budget's unit; None means that the model is unpriced and the budget counts cost. `limit` is the
+    one that holds now, with what is raised and carried over.
     """
 
     budget: Budget
@@ -33,23 +34,38 @@ class Line:
     window: Window
     balance: Balance
     amount: int | None
+    limit: int
+
+    @property
+    def left(self) -> int:
+        """What may still be taken; below zero when a limit was lowered or usage was not asked for."""
+        return self.limit - self.balance.committed
+
+    @property
+    def enforced(self) -> bool:
+        """Whether passing the limit changes what is decided."""
+        return not self.budget.spec.shadow and self.policy is not Policy.IGNORE
 
     @property
     def would_exceed(self) -> bool:
         if self.amount is None:
             return True
         # What costs nothing fits even where everything is spent.
-        return self.amount > 0 and self.balance.committed + self.amount > self.budget.spec.limit
+        return self.amount > 0 and self.amount > self.left
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`binding` is the index of the line that a denial names: of those that refuse, the one that frees up last."""
+    """
+    `binding` is the index of the line that a denial names: of those that refuse, the one that frees up last.
+    `passed` are the lines that would have refused, had the call not been critical.
+    """
 
     action: Action
     reason: str | None = None
     binding: int | None = None
     warnings: tuple[str, ...] = ()
+    passed: tuple[int, ...] = ()
 
     @property
     def allowed(self) -> bool:
@@ -59,25 +75,30 @@ class Verdict:
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
-def decide(lines: Sequence[Line]) -> Verdict:
+def decide(lines: Sequence[Line], *, critical: bool = False) -> Verdict:
     """
-    Decide on holding each line's amount, on all of them or none.
+    Decide on holding each line's amount, on all of them or none. A *critical* call passes budgets that allow it.
 
     Held and unconfirmed money counts as spent, so two holds can never be granted that together pass a hard limit,
     whichever of them settles first. A limit of 0 means that nothing may be spent: a call that holds nothing
     (a free model) passes.
     """
-    refusing = [i for i, line in enumerate(lines) if _refuses(line)]
+    full = [i for i, line in enumerate(lines) if _refuses(line)]
+    passed = tuple(i for i in full if critical and lines[i].budget.spec.critical_may_pass)
+    refusing = [i for i in full if i not in passed]
     warnings = tuple(_words(line) for line in lines if line.would_exceed and line.policy is not Policy.IGNORE)
     if refusing:
         binding = frees_up_last(lines, refusing)
         return Verdict(Action.DENY, _reason(lines[binding]), binding, warnings)
-    over = [line for line in lines if line.would_exceed and not line.budget.spec.shadow]
-    if any(line.policy is Policy.SOFT_LIMIT for line in over):
-        return Verdict(Action.DEGRADE, warnings=warnings)
-    if any(line.policy is not Policy.IGNORE for line in over):
-        return Verdict(Action.WARN, warnings=warnings)
-    return Verdict(Action.ALLOW, warnings=warnings)
+    over = [i for i, line in enumerate(lines) if line.would_exceed and line.enforced]
+    soft = [i for i in over if lines[i].policy is Policy.SOFT_LIMIT and i not in passed]
+    if soft:
+        reason = _reason(lines[frees_up_last(lines, soft)])
+        return Verdict(Action.DEGRADE, reason, warnings=warnings, passed=passed)
+    if passed:
+        reason = f"critical: {_reason(lines[frees_up_last(lines, passed)])}"
+        return Verdict(Action.WARN, reason, warnings=warnings, passed=passed)
+    return Verdict(Action.WARN if over else Action.ALLOW, warnings=warnings)
 
 
 def _refuses(line: Line) -> bool:
@@ -87,7 +108,7 @@ def _refuses(line: Line) -> bool:
     if line.policy is Policy.HARD_LIMIT:
         return True
     if line.policy is Policy.SOFT_LIMIT and spec.ceiling_percent is not None:
-        return line.amount is None or 100 * (line.balance.committed + line.amount) > spec.ceiling_percent * spec.limit
+        return line.amount is None or 100 * (line.balance.committed + line.amount) > spec.ceiling_percent * line.limit
     return False
 
 
@@ -107,13 +128,13 @@ def _reason(line: Line) -> str:
 
 
 def _words(line: Line) -> str:
-    budget, balance = line.budget, line.balance
+    budget = line.budget
     spec = budget.spec
     unit = f" {spec.currency}" if spec.unit is Unit.COST else f" {spec.unit}"
     needs = "a call of unknown cost" if line.amount is None else f"the call needs {budget.write(line.amount)}{unit}"
-    left = budget.write(max(0, spec.limit - balance.committed))
+    left = budget.write(max(0, line.left))
     shadow = " (shadow: not enforced)" if spec.shadow else ""
     return (
         f"budget {spec.name!r} ({spec.period}) would be exceeded{shadow}: {needs}, {left} of "
-        f"{budget.write(spec.limit)}{unit} is left"
+        f"{budget.write(line.limit)}{unit} is left"
     )

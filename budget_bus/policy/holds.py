@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
@@ -25,7 +25,12 @@ class HoldState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """An amount set aside. `amounts[i]` lies on balance `balance_ids[i]`, in that balance's unit."""
+    """
+    An amount set aside. `amounts[i]` lies on balance `balance_ids[i]`, in that balance's unit.
+
+    A lease is settled by many events, bit by bit: `cost_nanos`, `tokens` and `calls` are what is left of it, and
+    `units[i]` is the unit of amount i.
+    """
 
     request_id: UUID
     state: HoldState
@@ -36,10 +41,47 @@ class Hold:
     amounts: tuple[int, ...]
     context_id: str | None = None
     component: str = ""
+    lease: bool = False
+    calls: int = 1
+    units: str = ""
+    given_back: tuple[int, int, int] = (0, 0, 0)
 
     @property
     def settleable(self) -> bool:
         return self.state in (HoldState.OPEN, HoldState.UNCONFIRMED)
+
+
+class Part(NamedTuple):
+    """A part of a lease: nanos of its currency, tokens, calls."""
+
+    cost: int
+    tokens: int
+    calls: int
+
+    def of(self, unit: str) -> int:
+        """The part in the unit that one letter of `Hold.units` names."""
+        return {"c": self.cost, "t": self.tokens, "r": self.calls}[unit]
+
+
+def take(lease: Hold, part: Part) -> tuple[Hold, dict[int, int]]:
+    """
+    *lease* without *part*, of which no more is taken than is left; and balance_id -> what comes off it.
+
+    What a call used beyond the rest of its lease was never set aside.
+    """
+    taken = Part(min(part.cost, lease.cost_nanos or 0), min(part.tokens, lease.tokens), min(part.calls, lease.calls))
+    off = {
+        balance_id: min(amount, taken.of(unit))
+        for balance_id, amount, unit in zip(lease.balance_ids, lease.amounts, lease.units, strict=True)
+    }
+    rest = replace(
+        lease,
+        cost_nanos=None if lease.cost_nanos is None else lease.cost_nanos - taken.cost,
+        tokens=lease.tokens - taken.tokens,
+        calls=lease.calls - taken.calls,
+        amounts=tuple(amount - off[i] for i, amount in zip(lease.balance_ids, lease.amounts, strict=True)),
+    )
+    return rest, off
 
 
 class Settling(NamedTuple):
@@ -59,7 +101,8 @@ def match_holds(
     Give each event the hold it settles: the one it names, else the oldest open one of the same component, provider
     and model (and context, when the event has one).
 
-    Each hold is given once; an event that names a hold which is closed or unknown settles none.
+    Each hold is given once, but a lease to every event that names it; an event that names a hold which is closed or
+    unknown settles none.
 
     Returns:
         event_id -> hold, for the events that settle one.
@@ -69,7 +112,7 @@ def match_holds(
     taken: set[UUID] = set()
     for event in events:
         hold = named.get(event.request_id) if event.request_id else None
-        if hold and hold.settleable and hold.request_id not in taken:
+        if hold and hold.settleable and (hold.lease or hold.request_id not in taken):
             given[event.event_id] = hold
             taken.add(hold.request_id)
     for event in events:

@@ -155,3 +155,21 @@ def upper_bound(
         picos = input_tokens * max(r.dearest(input_tokens) for r in price.input_rates(audio=audio))
         picos += output_tokens * max(r.dearest(input_tokens) for r in price.output_rates(audio=True))
     return Nanos(-(-(picos + price.per_request_picos) // 1000))
+
+
+class Rates(NamedTuple):
+    """What any call costs at most: picos per input token, per output token, and per request."""
+
+    input: int
+    output: int
+    request: int
+
+
+def dearest_rates(price: Price, *, audio: bool = True) -> Rates:
+    """Bounds that hold for calls of any size, so that whoever has them needs no price book."""
+    most = 10**12  # more tokens than any call has: every tier of a price is in reach
+    return Rates(
+        max(rate.dearest(most) for rate in price.input_rates(audio=audio)),
+        max(rate.dearest(most) for rate in price.output_rates(audio=True)),
+        price.per_request_picos,
+    )

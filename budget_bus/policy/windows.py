@@ -25,25 +25,36 @@ class Period(StrEnum):
     WEEKLY = "weekly"
     MONTHLY = "monthly"
     TOTAL = "total"
+    PER_CONTEXT = "per_context"  # each context has a window of its own, from its first call on: it is not derivable
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`start` is included, `end` is not; both UTC. `end` None: the window never closes."""
+    """
+    `start` is included, `end` is not; both UTC. `end` None: the window never closes. `context_id` is '' except in a
+    per_context budget, where it says whose window this is.
+    """
 
     start: datetime
     end: datetime | None
+    context_id: str = ""
+
+    def holds(self, at: datetime) -> bool:
+        """Whether *at* falls in this window."""
+        return self.start <= at and (self.end is None or at < self.end)
 
 
 def window_of(period: Period, timezone: str, at: datetime, *, week_start: int = 0, month_anchor: int = 1) -> Window:
     """
-    The window that *at* (aware) falls in.
+    The window that *at* (aware) falls in, of any period but per_context.
 
     *week_start* is 0 for Monday to 6 for Sunday. *month_anchor* 1 to 31 is the day a month begins on; a shorter
     month begins on its last day.
     """
     if period is Period.TOTAL:
         return Window(EPOCH, None)
+    if period is Period.PER_CONTEXT:
+        raise ValueError("a context's window begins with its first call; it is kept, not derived")
     zone = ZoneInfo(timezone)
     if period is Period.HOURLY:
         return _hour(zone, at)

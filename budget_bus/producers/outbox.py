@@ -27,6 +27,7 @@ _BATCH_BYTES = 8 * 1024 * 1024
 # What fits a topic of ours, what fits a broker's default (message.max.bytes is 1 MiB), what fits anywhere.
 _SIZES = (MAX_RECORD_BYTES - 64 * 1024, 960 * 1024, 16 * 1024)
 _WINDOW_START = re.compile(rb'"window_start":\s*("[^"]*"|null)')
+_CONTEXT = re.compile(rb'"context_id":\s*("(?:[^"\\]|\\.)*"|null)')
 
 
 async def relay(pool: asyncpg.Pool, sender: Sender, *, topic_prefix: str, stopping: asyncio.Event) -> None:
@@ -148,10 +149,11 @@ def conflated(waiting: Sequence[Waiting]) -> list[Waiting]:
     ]
 
 
-def _window(item: Waiting) -> tuple[bytes | None, bytes | None]:
-    # Cheaper than parsing; a quote inside of a JSON string is escaped, so no text can look like the field.
-    found = _WINDOW_START.search(item.message.value or b"")
-    return item.message.key, found and found[1]
+def _window(item: Waiting) -> tuple[bytes | None, bytes | None, bytes | None]:
+    # Cheaper than parsing; a quote inside of a JSON string is escaped, so no text can look like the fields.
+    value = item.message.value or b""
+    start, context = _WINDOW_START.search(value), _CONTEXT.search(value)
+    return item.message.key, start and start[1], context and context[1]
 
 
 async def _pause(stopping: asyncio.Event, seconds: float) -> None:

@@ -117,7 +117,7 @@ async def _check_balance(connection: asyncpg.Connection, row: Any, held: Any) ->
     expected = {"held": held["held"] if held else 0, "unconfirmed": held["unconfirmed"] if held else 0}
     # Nothing is booked on a removed budget, but the holds that it had are still given back.
     if row["in_force"]:
-        window = Window(row["window_start"], row["window_end"])
+        window = Window(row["window_start"], row["window_end"], row["context_id"])
         expected["spent"] = await ledger_sum(connection, budget, window)
     where = f"balance {row['balance_id']} of budget {budget.budget_id} ({budget.spec.name}), {_at(row['window_start'])}"
     return [

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
-from budget_bus.policy.budget import Balance, Budget, Unit
+from budget_bus.policy.budget import Balance, Budget, Reached, Unit
+from budget_bus.policy.rollover import carried, hands_on
 from budget_bus.policy.scope import FIELDS
 from budget_bus.policy.windows import Window
 from budget_bus.store import holds
-from budget_bus.store.catalogue import Catalogue
+from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.sql import queries
 
 _SQL = queries("balances")
@@ -26,12 +28,16 @@ class Delta:
     held: int = 0
     unconfirmed: int = 0
 
+    def on(self, balance: Balance) -> Balance:
+        """*balance* with this added."""
+        return balance.moved(spent=self.spent, held=self.held, unconfirmed=self.unconfirmed)
+
 
 async def ensure(
-    connection: asyncpg.Connection, catalogue: Catalogue, wanted: Mapping[tuple[Any, Any], tuple[Budget, Window]]
-) -> tuple[dict[tuple[Any, Any], int], set[int]]:
+    connection: asyncpg.Connection, catalogue: Catalogue, wanted: Mapping[Place, tuple[Budget, Window]]
+) -> tuple[dict[Place, int], set[int]]:
     """
-    The balance ids of *wanted*, keyed by `(budget_id, window_start)`; those that do not exist are born.
+    The balance ids of *wanted*; those that do not exist are born.
 
     A balance is born as the sum of its window in the ledger, this transaction's own rows included: whoever inserts
     the row owns its birth, and every other batch with events in that window waits for it and adds its own.
@@ -43,37 +49,57 @@ async def ensure(
     missing = sorted(key for key in wanted if key not in ids)
     if not missing:
         return ids, set()
-    for row in await connection.fetch(_SQL["find"], [key[0] for key in missing], [key[1] for key in missing]):
-        key = (row["budget_id"], row["window_start"])
-        ids[key] = catalogue.balance_ids[key] = row["balance_id"]
-    born: set[int] = set()
+    found = await _find(connection, missing)
+    catalogue.balance_ids |= found
+    ids |= found
+    missing = [key for key in missing if key not in ids]
+    if not missing:
+        return ids, set()
+    born = await _bear(connection, {key: wanted[key] for key in missing})
+    ids |= born
+    # What another transaction bore meanwhile: the insert waited for it.
     missing = [key for key in missing if key not in ids]
     if missing:
-        ends = [wanted[key][1].end for key in missing]
-        rows = await connection.fetch(_SQL["bear"], [k[0] for k in missing], [k[1] for k in missing], ends)
-        for row in rows:
-            key = (row["budget_id"], row["window_start"])
-            ids[key] = row["balance_id"]
-            born.add(row["balance_id"])
-            await _charge(connection, *wanted[key], row["balance_id"])
-        # What another transaction bore meanwhile: the insert waited for it.
-        missing = [key for key in missing if key not in ids]
-        if missing:
-            found = await connection.fetch(_SQL["find"], [k[0] for k in missing], [k[1] for k in missing])
-            ids |= {(row["budget_id"], row["window_start"]): row["balance_id"] for row in found}
-    return ids, born
+        ids |= await _find(connection, missing)
+    return ids, set(born.values())
+
+
+async def _find(connection: asyncpg.Connection, places: Sequence[Place]) -> dict[Place, int]:
+    rows = await connection.fetch(_SQL["find"], *(list(column) for column in zip(*places, strict=True)))
+    return {(row["budget_id"], row["context_id"], row["window_start"]): row["balance_id"] for row in rows}
 
 
 async def bear_now(connection: asyncpg.Connection, budget: Budget, window: Window) -> None:
     """Bear a balance that does not exist yet, in a transaction that has the catalogue's lock alone."""
-    for row in await connection.fetch(_SQL["bear"], [budget.budget_id], [window.start], [window.end]):
-        await _charge(connection, budget, window, row["balance_id"])
+    await _bear(connection, {place_of(budget, window): (budget, window)})
 
 
-async def _charge(connection: asyncpg.Connection, budget: Budget, window: Window, balance_id: int) -> None:
-    spent = await ledger_sum(connection, budget, window)
-    held, unconfirmed = await holds.pin(connection, budget, window, balance_id)
-    await connection.execute(_SQL["charge"], balance_id, spent, held, unconfirmed)
+async def _bear(connection: asyncpg.Connection, wanted: Mapping[Place, tuple[Budget, Window]]) -> dict[Place, int]:
+    places = sorted(wanted)
+    columns = [list(column) for column in zip(*places, strict=True)]
+    rows = await connection.fetch(_SQL["bear"], *columns, [wanted[place][1].end for place in places])
+    born: dict[Place, int] = {}
+    for row in rows:
+        place = (row["budget_id"], row["context_id"], row["window_start"])
+        budget, window = wanted[place]
+        born[place] = row["balance_id"]
+        spent = await ledger_sum(connection, budget, window)
+        held, unconfirmed = await holds.pin(connection, budget, window, row["balance_id"])
+        await connection.execute(_SQL["charge"], row["balance_id"], spent, held, unconfirmed)
+        if budget.rollover_since is not None:
+            await _carry(connection, budget, window, row["balance_id"])
+    return born
+
+
+async def _carry(connection: asyncpg.Connection, budget: Budget, window: Window, balance_id: int) -> None:
+    """Hand on to a window that is being born what the last one before it has left."""
+    row = await connection.fetchrow(_SQL["lock_before"], budget.budget_id, window.start)
+    if row is None:
+        return
+    before = Window(row["window_start"], row["window_end"])
+    if hands_on(budget, before, window.start):
+        out, into = carried(budget, before, balance_from_row(row), window)
+        await connection.execute(_SQL["carry"], row["balance_id"], out, balance_id, into)
 
 
 async def ledger_sum(connection: asyncpg.Connection, budget: Budget, window: Window) -> int:
@@ -81,7 +107,9 @@ async def ledger_sum(connection: asyncpg.Connection, budget: Budget, window: Win
     scope, unit = budget.spec.scope, budget.spec.unit
     asked = [name in scope.rules for name in FIELDS] + [bool(scope.tags)]
     # A window of years takes longer than any other statement of ours.
-    rows = await connection.fetch(_SQL["ledger_sums"], window.start, window.end, *asked, timeout=3600)
+    rows = await connection.fetch(
+        _SQL["ledger_sums"], window.start, window.end, *asked, window.context_id, timeout=3600
+    )
     column = {Unit.COST: "cost", Unit.TOKENS: "tokens", Unit.REQUESTS: "requests"}[unit]
     return sum(
         row[column]
@@ -93,7 +121,16 @@ async def ledger_sum(connection: asyncpg.Connection, budget: Budget, window: Win
 async def lock(connection: asyncpg.Connection, balance_ids: Iterable[int]) -> dict[int, Balance]:
     """Lock balances in id order until the transaction ends, and read them."""
     rows = await connection.fetch(_SQL["lock"], sorted(set(balance_ids)))
-    return {row["balance_id"]: Balance(row["spent"], row["held"], row["unconfirmed"]) for row in rows}
+    found = {}
+    for row in rows:
+        reached = Reached(row["alert_version"], row["spent_reached"], row["committed_reached"])
+        found[row["balance_id"]] = replace(balance_from_row(row), reached=reached)
+    return found
+
+
+def balance_from_row(row: Any) -> Balance:
+    """A balance as its row says, without what it has reached."""
+    return Balance(row["spent"], row["held"], row["unconfirmed"], row["carried_in"], row["carried_out"])
 
 
 async def move(connection: asyncpg.Connection, deltas: Mapping[int, Delta]) -> None:
@@ -108,7 +145,17 @@ async def move(connection: asyncpg.Connection, deltas: Mapping[int, Delta]) -> N
     )
 
 
-async def budgets_of(connection: asyncpg.Connection, balance_ids: Iterable[int]) -> dict[int, tuple[Any, Window]]:
+async def reach(connection: asyncpg.Connection, reached: Mapping[int, Reached]) -> None:
+    """Remember which thresholds locked balances have reached."""
+    if reached:
+        columns = [list(column) for column in zip(*reached.values(), strict=True)]
+        await connection.execute(_SQL["reach"], list(reached), *columns)
+
+
+async def budgets_of(connection: asyncpg.Connection, balance_ids: Iterable[int]) -> dict[int, tuple[UUID, Window]]:
     """balance_id -> budget_id and window, also of budgets that are no longer in force."""
     rows = await connection.fetch(_SQL["describe"], sorted(set(balance_ids)))
-    return {row["balance_id"]: (row["budget_id"], Window(row["window_start"], row["window_end"])) for row in rows}
+    return {
+        row["balance_id"]: (row["budget_id"], Window(row["window_start"], row["window_end"], row["context_id"]))
+        for row in rows
+    }

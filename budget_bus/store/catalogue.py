@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from budget_bus.policy.budget import Budget, LimitSpec, Policy, Unit
+from budget_bus.policy.budget import Basis, Budget, LimitSpec, Policy, Raise, Unit
 from budget_bus.policy.scope import Call, parse_scope
 from budget_bus.policy.windows import Period, Window
 from budget_bus.store.sql import queries
@@ -19,13 +20,42 @@ _CACHED_CALLS = 20_000
 _BUCKET_S = 900  # windows begin at multiples of 15 minutes in every zone
 
 
+Place = tuple[UUID, str, datetime]  # of a balance: budget, context (or ''), window start
+
+
+def place_of(budget: Budget, window: Window) -> Place:
+    """Where the balance of *budget* in *window* is."""
+    return (budget.budget_id, window.context_id, window.start)
+
+
+def budgets_from_rows(rows: Iterable[Any], raises: Iterable[Any] = ()) -> list[Budget]:
+    """Budgets in the order of their rows, each with its raises and, if it is an allocation, with its parent."""
+    by_id = {row["budget_id"]: row for row in rows}
+    raised: dict[UUID, list[Raise]] = {}
+    for row in raises:
+        values = (row["raise_id"], row["amount"], row["starts_at"], row["ends_at"], row["reason"])
+        raised.setdefault(row["budget_id"], []).append(Raise(*values))
+    built: dict[UUID, Budget] = {}
+
+    def build(row: Any) -> Budget:
+        budget_id, parent_id = row["budget_id"], row["parent_id"]
+        if budget_id not in built:
+            parent = build(by_id[parent_id]) if parent_id in by_id else None
+            budget = budget_from_row(row)
+            built[budget_id] = replace(budget, raises=tuple(raised.get(budget_id, ())), parent=parent)
+        return built[budget_id]
+
+    return [build(row) for row in by_id.values()]
+
+
 def budget_from_row(row: Any) -> Budget:
+    """A budget as its row says, without its raises and parent."""
     spec = LimitSpec(
         name=row["name"],
         scope=parse_scope(row["scope"]),
         period=Period(row["period"]),
         unit=Unit(row["unit"]),
-        limit=row["limit_amount"],
+        limit=row["limit_amount"] or 0,
         currency=row["currency"],
         policy=Policy(row["policy"]) if row["policy"] else None,
         ceiling_percent=row["ceiling_percent"],
@@ -34,8 +64,14 @@ def budget_from_row(row: Any) -> Budget:
         week_start=row["week_start"],
         month_anchor=row["month_anchor"],
         shadow=row["shadow"],
+        parent_id=row["parent_id"],
+        percent=row["percent"],
+        rollover_cap=row["rollover_cap"],
+        context_ttl_s=row["context_ttl_s"],
+        critical_may_pass=row["critical_may_pass"],
+        alert_on=tuple(Basis(name) for name in row["alert_on"]),
     )
-    return Budget(row["budget_id"], spec, row["limit_version"])
+    return Budget(row["budget_id"], spec, row["limit_version"], rollover_since=row["rollover_since"])
 
 
 @dataclass(slots=True)
@@ -51,21 +87,29 @@ class Catalogue:
     version: int = 0
     default_policy: Policy = Policy.WARN
     budgets: tuple[Budget, ...] = ()
-    balance_ids: dict[tuple[UUID, datetime], int] = field(default_factory=dict)
+    balance_ids: dict[Place, int] = field(default_factory=dict)
+    contexts: dict[tuple[UUID, str], list[Window]] = field(default_factory=dict)  # windows of per_context budgets
+    has_contexts: bool = False
+    begun: set[tuple[UUID, str]] = field(default_factory=set)  # contexts with a window that may yet be rolled back
     raised: set[UUID] = field(default_factory=set)  # alerts that are known to be committed
     _calls: dict[Call, tuple[Budget, ...]] = field(default_factory=dict)
     _windows: dict[tuple[UUID, int], Window] = field(default_factory=dict)
 
     async def refresh(self, connection: asyncpg.Connection, version: int | None = None) -> None:
         """Read the budgets again unless *version* (asked for when None) is the one that is known."""
+        for key in self.begun:
+            self.contexts.pop(key, None)
+        self.begun.clear()
         if version is None:
             version = int(await connection.fetchval(_SQL["version"]))
-        if version == self.version and len(self.balance_ids) + len(self.raised) < _CACHED_CALLS:
+        if version == self.version and len(self.balance_ids) + len(self.contexts) + len(self.raised) < _CACHED_CALLS:
             return
-        budgets = tuple(budget_from_row(row) for row in await connection.fetch(_SQL["budgets"]))
+        budgets = await read_budgets(connection)
         level = await connection.fetchval(_SQL["config"], "enforcement_level")
-        self.budgets, self.default_policy = budgets, Policy(level) if level else self.setting_policy
+        self.budgets, self.default_policy = tuple(budgets), Policy(level) if level else self.setting_policy
+        self.has_contexts = any(budget.spec.period is Period.PER_CONTEXT for budget in budgets)
         self.balance_ids.clear()
+        self.contexts.clear()
         self.raised.clear()
         self._calls.clear()
         self._windows.clear()
@@ -77,11 +121,15 @@ class Catalogue:
         if found is None:
             if len(self._calls) >= _CACHED_CALLS:
                 self._calls.clear()
-            found = self._calls[call] = tuple(b for b in self.budgets if b.spec.scope.admits(call))
+            found = self._calls[call] = tuple(b for b in self.budgets if _admits(b, call))
         return found
 
-    def window(self, budget: Budget, at: datetime) -> Window:
-        """The window of *budget* that *at* falls in."""
+    def window(self, budget: Budget, at: datetime, call: Call) -> Window:
+        """The window of *budget* that *call* at *at* falls in; `contexts.resolve` must have seen it before."""
+        if budget.spec.period is Period.PER_CONTEXT:
+            window = self.context_window(budget, at, call)
+            assert window is not None  # noqa: S101  # resolve has begun it
+            return window
         key = (budget.budget_id, int(at.timestamp()) // _BUCKET_S)
         found = self._windows.get(key)
         if found is None:
@@ -90,5 +138,22 @@ class Catalogue:
             found = self._windows[key] = budget.window(at)
         return found
 
+    def context_window(self, budget: Budget, at: datetime, call: Call) -> Window | None:
+        """The window of the call's context in a per_context budget, if it is known here."""
+        windows = self.contexts.get((budget.budget_id, call.context_id or ""), ())
+        return next((window for window in windows if window.holds(at)), None)
+
     def policy_of(self, budget: Budget) -> Policy:
         return budget.spec.policy or self.default_policy
+
+
+async def read_budgets(connection: asyncpg.Connection | asyncpg.Pool) -> list[Budget]:
+    """All budgets in force, oldest first."""
+    rows = await connection.fetch(_SQL["budgets"])
+    return budgets_from_rows(rows, await connection.fetch(_SQL["raises"]))
+
+
+def _admits(budget: Budget, call: Call) -> bool:
+    if budget.spec.period is Period.PER_CONTEXT and call.context_id is None:
+        return False
+    return budget.spec.scope.admits(call)

@@ -50,6 +50,12 @@ class Placed(NamedTuple):
     amounts: str
     decided_at: datetime
     expires_at: datetime
+    lease: bool = False
+    calls: int = 1
+    units: str = ""
+
+
+LETTERS = {Unit.COST: "c", Unit.TOKENS: "t", Unit.REQUESTS: "r"}  # how `Hold.units` writes a unit
 
 
 async def lock_named(connection: asyncpg.Connection, request_ids: Sequence[UUID]) -> dict[UUID, Hold]:
@@ -100,15 +106,15 @@ async def pin(connection: asyncpg.Connection, budget: Budget, window: Window, ba
     spec, sums = budget.spec, {HoldState.OPEN: 0, HoldState.UNCONFIRMED: 0}
     hard = spec.policy in (Policy.HARD_LIMIT, None) and not spec.shadow
     pinned: dict[UUID, int] = {}
-    for row in await connection.fetch(_SQL["lock_in_window"], window.start, window.end):
+    for row in await connection.fetch(_SQL["lock_in_window"], window.start, window.end, window.context_id):
         state = HoldState(row["state"])
         if spec.scope.admits(call_of(row)) and (hard or state is HoldState.OPEN):
             cost = row["cost_nanos"] if row["currency"] == spec.currency else None
-            amount = {Unit.COST: cost or 0, Unit.TOKENS: row["tokens"], Unit.REQUESTS: 1}[spec.unit]
+            amount = {Unit.COST: cost or 0, Unit.TOKENS: row["tokens"], Unit.REQUESTS: row["calls"]}[spec.unit]
             pinned[row["request_id"]] = amount
             sums[state] += amount
     if pinned:
-        await connection.execute(_SQL["pin"], list(pinned), balance_id, list(pinned.values()))
+        await connection.execute(_SQL["pin"], list(pinned), balance_id, list(pinned.values()), LETTERS[spec.unit])
     return sums[HoldState.OPEN], sums[HoldState.UNCONFIRMED]
 
 
@@ -126,16 +132,35 @@ def call_of(row: Any) -> Call:
     )
 
 
-async def close(
-    connection: asyncpg.Connection,
-    closing: Mapping[UUID, UUID | None],
-    state: HoldState,
-    *,
-    reason: str | None = None,
-) -> None:
-    """Close locked holds; *closing* is request_id -> the event that settled it, or None."""
-    if closing:
-        await connection.execute(_SQL["close"], list(closing), state.value, list(closing.values()), reason)
+class Settled(NamedTuple):
+    """A hold, the event that settles it, and the nanos and tokens that the event used beyond it, None for none."""
+
+    request_id: UUID
+    event_id: UUID
+    overrun_nanos: int | None
+    overrun_tokens: int | None
+
+
+async def settle(connection: asyncpg.Connection, settled: Sequence[Settled]) -> None:
+    """Close locked holds that events have settled."""
+    if settled:
+        await connection.execute(_SQL["settle"], *_columns(settled, 4))
+
+
+async def close(connection: asyncpg.Connection, request_ids: Iterable[UUID], state: HoldState) -> None:
+    """Close locked holds that no event has settled."""
+    ids = list(request_ids)
+    if ids:
+        await connection.execute(_SQL["close"], ids, state.value)
+
+
+async def shrink(connection: asyncpg.Connection, leases: Iterable[Hold]) -> None:
+    """Write what is left of locked leases."""
+    rows = [
+        (h.request_id, h.cost_nanos, h.tokens, h.calls, array_text(h.amounts), array_text(h.given_back)) for h in leases
+    ]
+    if rows:
+        await connection.execute(_SQL["shrink"], *_columns(rows, 6))
 
 
 async def release_early(connection: asyncpg.Connection, request_ids: Sequence[UUID], *, at: datetime) -> None:
@@ -156,12 +181,11 @@ async def lock_expired(connection: asyncpg.Connection, watermark: datetime, *, l
     return {row["request_id"]: _hold(row) for row in rows}
 
 
-async def leave_unconfirmed(connection: asyncpg.Connection, charged: Mapping[UUID, Mapping[int, int]]) -> None:
-    """Mark locked holds as unconfirmed; *charged* is request_id -> balance_id -> amount, of hard budgets alone."""
-    if charged:
-        ids = [array_text(amounts) for amounts in charged.values()]
-        amounts = [array_text(amounts.values()) for amounts in charged.values()]
-        await connection.execute(_SQL["leave_unconfirmed"], list(charged), ids, amounts)
+async def leave_unconfirmed(connection: asyncpg.Connection, charged: Iterable[Hold]) -> None:
+    """Mark locked holds as unconfirmed; each has only the balances, of hard budgets, that stay charged."""
+    rows = [(h.request_id, array_text(h.balance_ids), array_text(h.amounts), h.units) for h in charged]
+    if rows:
+        await connection.execute(_SQL["leave_unconfirmed"], *_columns(rows, 4))
 
 
 class Known(NamedTuple):
@@ -190,7 +214,7 @@ async def place(
         Retryable: another decider answered one of them since; roll back and look again.
     """
     arrays: list[Any] = _columns(decided, 5)
-    arrays += _columns(placed, 16)
+    arrays += _columns(placed, 19)
     balances = sorted(held)
     try:
         await connection.execute(_SQL["place"], *arrays, balances, [held[b] for b in balances])
@@ -218,4 +242,8 @@ def _hold(row: Any, context_id: str | None = None) -> Hold:
         amounts=tuple(row["amounts"]),
         context_id=context_id,
         component=row["component"],
+        lease=row["lease"],
+        calls=row["calls"],
+        units=row["units"],
+        given_back=tuple(row["given_back"]),
     )

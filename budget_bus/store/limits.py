@@ -8,15 +8,19 @@ recorded while this runs waits.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 
-from budget_bus.errors import FieldError, NotFound, Rejected
-from budget_bus.policy.budget import Budget, LimitSpec, Unit
+from budget_bus.errors import Conflict, FieldError, NotFound, Rejected
+from budget_bus.policy.allocation import ancestry, check_allocation
+from budget_bus.policy.budget import Budget, LimitSpec, Raise, Unit
+from budget_bus.policy.windows import Period
 from budget_bus.store import balances, outbox
-from budget_bus.store.catalogue import budget_from_row
+from budget_bus.store.catalogue import read_budgets
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
 
@@ -28,7 +32,7 @@ PRICE_CURRENCY = "USD"  # what all prices of the book are in
 
 async def list_limits(pool: asyncpg.Pool) -> list[Budget]:
     """All budgets in force, oldest first."""
-    return [budget_from_row(row) for row in await pool.fetch(_SQL["budgets"])]
+    return await read_budgets(pool)
 
 
 async def get_limit(pool: asyncpg.Pool, budget_id: uuid.UUID) -> Budget:
@@ -38,10 +42,18 @@ async def get_limit(pool: asyncpg.Pool, budget_id: uuid.UUID) -> Budget:
     Raises:
         NotFound: there is none in force with that id.
     """
-    row = await pool.fetchrow(_SQL["budget"], budget_id)
-    if row is None:
-        raise NotFound(f"no budget {budget_id}")
-    return budget_from_row(row)
+    return _named(await read_budgets(pool), budget_id)
+
+
+def _named(budgets: Iterable[Budget], budget_id: uuid.UUID) -> Budget:
+    for budget in budgets:
+        if budget.budget_id == budget_id:
+            return budget
+    raise NotFound(f"no budget {budget_id}")
+
+
+# From the budget as it is (None: there is none) to what it is to be; called under the catalogue's lock.
+Wish = Callable[[Budget | None], LimitSpec]
 
 
 async def set_limit(
@@ -51,38 +63,44 @@ async def set_limit(
     actor: str,
     budget_id: uuid.UUID | None = None,
     now: datetime | None = None,
+    keep: Wish | None = None,
 ) -> tuple[Budget, bool]:
     """
     Create a budget, or change the one with the same scope, period and unit (or the one named by *budget_id*).
 
     Written in one transaction with its `budget.changes` fact. *now* (this machine's clock) picks the window that is
-    born at once.
+    born at once. *keep* makes the final spec of the budget that is there, so that nobody can change it in between.
 
     Returns:
         The budget as it is now, and whether it was created.
 
     Raises:
-        Rejected: a cost budget in a currency that no price is in, or a change into another budget's identity.
+        Rejected: a cost budget in a currency that no price is in, an allocation that does not fit its parent, or a
+            change into another budget's identity.
         NotFound: *budget_id* names none.
     """
-    _check_currency(spec)
+    at = now or datetime.now(UTC)
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
-        same = await connection.fetchval(_SQL["same"], spec.scope.to_json(), spec.period, spec.unit)
-        if budget_id and same and same != budget_id:
-            raise Rejected(f"budget {same} has the same scope, period and unit", [FieldError("scope", "is taken")])
-        target = budget_id or same
-        before = await connection.fetchrow(_SQL["budget"], target) if target else None
-        if budget_id and before is None:
-            raise NotFound(f"no budget {budget_id}")
-        budget_id = target or uuid.uuid4()
-        await connection.execute(_SQL["update" if before else "insert"], budget_id, *_columns(spec))
-        if before and _windows_changed(budget_from_row(before).spec, spec):
-            await connection.execute(_SQL["drop_balances"], budget_id)
-        after = budget_from_row(await connection.fetchrow(_SQL["budget"], budget_id))
-        # Born here rather than with its first use: whoever looks next sees what was spent before.
-        await balances.bear_now(connection, after, after.window(now or datetime.now(UTC)))
-        await _audit(connection, budget_from_row(before) if before else None, after, actor)
+        budgets = {budget.budget_id: budget for budget in await read_budgets(connection)}
+        before = _named(budgets.values(), budget_id) if budget_id else None
+        same = next((b for b in budgets.values() if _identity(b.spec) == _identity(spec)), None)
+        if before and same and same.budget_id != budget_id:
+            raise Rejected(f"budget {same.budget_id} has the same scope, period and unit", [_taken()])
+        before = before or same
+        spec = keep(before) if keep else spec
+        _check_currency(spec)
+        target = before.budget_id if before else uuid.uuid4()
+        check_allocation(spec, target, budgets)
+        await _bear_family(connection, budgets, target, at)  # what is carried over is left of the old limits
+        await connection.execute(_SQL["update" if before else "insert"], target, *_columns(spec), at)
+        if before and _limit_changed(before.spec, spec):
+            await connection.execute(_SQL["renew"], target)
+        if before and _windows_changed(before.spec, spec):
+            await connection.execute(_SQL["drop_balances"], target)
+        after = _named(await read_budgets(connection), target)
+        await _bear_current(connection, after, at)
+        await audit(connection, before, after, actor)
         return after, before is None
 
 
@@ -92,14 +110,93 @@ async def remove_limit(pool: asyncpg.Pool, budget_id: uuid.UUID, *, actor: str) 
 
     Raises:
         NotFound: there is none in force with that id.
+        Conflict: it has allocations, which would follow nothing.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
-        before = await connection.fetchrow(_SQL["budget"], budget_id)
-        if before is None:
-            raise NotFound(f"no budget {budget_id}")
+        budgets = await read_budgets(connection)
+        before = _named(budgets, budget_id)
+        children = [budget.spec.name for budget in budgets if budget.spec.parent_id == budget_id]
+        if children:
+            raise Conflict(f"budget {before.spec.name!r} has allocations ({', '.join(children)}); remove these first")
         await connection.execute(_SQL["remove"], budget_id)
-        await _audit(connection, budget_from_row(before), None, actor)
+        await audit(connection, before, None, actor)
+
+
+async def raise_limit(
+    pool: asyncpg.Pool, budget_id: uuid.UUID, amount: int, *, until: datetime, actor: str,
+    reason: str | None = None, now: datetime | None = None,
+) -> Budget:  # fmt: skip
+    """
+    Let a limit be *amount* (in the budget's unit) higher until *until*, when it ends by itself. Raises add up.
+
+    Raises:
+        NotFound: there is no such budget in force.
+        Rejected: *until* is past, or the amount is none.
+    """
+    at = now or datetime.now(UTC)
+    if amount <= 0:
+        raise Rejected("invalid input", [FieldError("amount", "must be more than 0")])
+    if until <= at:
+        raise Rejected("invalid input", [FieldError("expires_at", "must be in the future")])
+    parameters = [uuid.uuid4(), budget_id, amount, at, until, reason, actor]
+    return await _change_raises(pool, budget_id, _SQL["insert_raise"], parameters, actor=actor, at=at)
+
+
+async def end_raises(pool: asyncpg.Pool, budget_id: uuid.UUID, *, actor: str, now: datetime | None = None) -> Budget:
+    """
+    End all raises of a budget now.
+
+    Raises:
+        NotFound: there is no such budget in force.
+    """
+    at = now or datetime.now(UTC)
+    return await _change_raises(pool, budget_id, _SQL["end_raises"], [budget_id, at], actor=actor, at=at)
+
+
+async def _change_raises(
+    pool: asyncpg.Pool, budget_id: uuid.UUID, statement: str, parameters: list[Any], *, actor: str, at: datetime
+) -> Budget:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        budgets = {budget.budget_id: budget for budget in await read_budgets(connection)}
+        before = _named(budgets.values(), budget_id)
+        await _bear_family(connection, budgets, budget_id, at)
+        await connection.execute(statement, *parameters)
+        await connection.execute(_SQL["renew"], budget_id)
+        after = _named(await read_budgets(connection), budget_id)
+        await audit(connection, before, after, actor)
+        return after
+
+
+async def _bear_current(connection: asyncpg.Connection, budget: Budget, at: datetime) -> None:
+    # Born here rather than with its first use: whoever looks next sees what was spent before.
+    if budget.spec.period is not Period.PER_CONTEXT:
+        await balances.bear_now(connection, budget, budget.window(at))
+
+
+async def _bear_family(
+    connection: asyncpg.Connection, budgets: Mapping[uuid.UUID, Budget], budget_id: uuid.UUID, at: datetime
+) -> None:
+    for budget in budgets.values():
+        if budget.rollover_since and budget_id in ancestry(budget):
+            await _bear_current(connection, budget, at)
+
+
+def percent_text(percent: Decimal | None) -> str | None:
+    """A percentage as short as it can be written."""
+    return None if percent is None else f"{percent.normalize():f}"
+
+
+def describe_raise(budget: Budget, one: Raise) -> dict[str, Any]:
+    """A raise as the API writes it."""
+    return {
+        "raise_id": str(one.raise_id),
+        "amount": budget.write(one.amount),
+        "starts_at": one.starts_at.isoformat().replace("+00:00", "Z"),
+        "ends_at": one.ends_at.isoformat().replace("+00:00", "Z"),
+        "reason": one.reason,
+    }
 
 
 def describe(budget: Budget) -> dict[str, Any]:
@@ -112,7 +209,7 @@ def describe(budget: Budget) -> dict[str, Any]:
         "period": spec.period.value,
         "unit": spec.unit.value,
         "currency": spec.currency,
-        "limit": budget.write(spec.limit),
+        "limit": None if spec.parent_id else budget.write(spec.limit),
         "policy": spec.policy.value if spec.policy else None,
         "ceiling_percent": spec.ceiling_percent,
         "thresholds": list(spec.thresholds),
@@ -120,16 +217,25 @@ def describe(budget: Budget) -> dict[str, Any]:
         "week_start": spec.week_start,
         "month_anchor": spec.month_anchor,
         "shadow": spec.shadow,
+        "parent": str(spec.parent_id) if spec.parent_id else None,
+        "percent": percent_text(spec.percent),
+        "rollover_cap": None if spec.rollover_cap is None else budget.write(spec.rollover_cap),
+        "ttl_s": spec.context_ttl_s,
+        "critical_may_pass": spec.critical_may_pass,
+        "alert_on": [basis.value for basis in spec.alert_on],
+        "raises": [describe_raise(budget, one) for one in budget.raises],
         "limit_version": budget.limit_version,
     }
 
 
-async def _audit(connection: asyncpg.Connection, before: Budget | None, after: Budget | None, actor: str) -> None:
+async def audit(connection: asyncpg.Connection, before: Budget | None, after: Budget | None, actor: str) -> None:
+    """Bump the catalogue's version and tell of the change, in its transaction."""
     await connection.execute(_SQL["bump"])
     change_id, at = uuid.uuid4(), datetime.now(UTC)
     was, now = describe(before) if before else None, describe(after) if after else None
-    await connection.execute(_SQL["audit"], change_id, "limit", was, now, actor, at)
-    fact = {"change_id": str(change_id), "kind": "limit", "before": was, "after": now, "actor": actor, "at": at}
+    kind = "allocation" if any(b and b.spec.parent_id for b in (before, after)) else "limit"
+    await connection.execute(_SQL["audit"], change_id, kind, was, now, actor, at)
+    fact = {"change_id": str(change_id), "kind": kind, "before": was, "after": now, "actor": actor, "at": at}
     named = after or before
     key = str(named.budget_id).encode() if named else None
     await outbox.put(connection, [outbox.Message("budget.changes", key, outbox.to_json(fact))])
@@ -142,7 +248,7 @@ def _columns(spec: LimitSpec) -> list[Any]:
         spec.period.value,
         spec.unit.value,
         spec.currency,
-        spec.limit,
+        None if spec.parent_id else spec.limit,
         spec.policy.value if spec.policy else None,
         spec.ceiling_percent,
         list(spec.thresholds),
@@ -150,7 +256,25 @@ def _columns(spec: LimitSpec) -> list[Any]:
         spec.week_start,
         spec.month_anchor,
         spec.shadow,
+        spec.parent_id,
+        spec.percent,
+        spec.rollover_cap,
+        spec.context_ttl_s,
+        spec.critical_may_pass,
+        [basis.value for basis in spec.alert_on],
     ]
+
+
+def _identity(spec: LimitSpec) -> tuple[Any, ...]:
+    return spec.scope.to_json(), spec.period, spec.unit
+
+
+def _taken() -> FieldError:
+    return FieldError("scope", "is taken")
+
+
+def _limit_changed(before: LimitSpec, after: LimitSpec) -> bool:
+    return (before.limit, before.parent_id, before.percent) != (after.limit, after.parent_id, after.percent)
 
 
 def _windows_changed(before: LimitSpec, after: LimitSpec) -> bool:

@@ -39,6 +39,7 @@ class Crossing(NamedTuple):
 
     alert_id: UUID
     budget_id: UUID
+    context_id: str
     window_start: datetime
     threshold_percent: int
     limit_version: int

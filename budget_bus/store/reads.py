@@ -13,7 +13,8 @@ import asyncpg
 from budget_bus.errors import NotFound
 from budget_bus.policy.budget import Balance, Budget, Policy
 from budget_bus.policy.windows import Window
-from budget_bus.store.balances import ledger_sum
+from budget_bus.store.balances import balance_from_row, ledger_sum
+from budget_bus.store.catalogue import place_of
 from budget_bus.store.sql import queries
 
 _SQL = queries("reads")
@@ -117,14 +118,15 @@ async def consumed(pool: asyncpg.Pool, topics: Sequence[str]) -> list[str]:
 
 async def balances(pool: asyncpg.Pool, wanted: Sequence[tuple[Budget, Window]]) -> list[Balance]:
     """The balance of each budget's window, in the order of *wanted*; one not yet born is summed from the ledger."""
-    ids, starts = [b.budget_id for b, _ in wanted], [w.start for _, w in wanted]
+    places = [place_of(budget, window) for budget, window in wanted]
+    columns = [list(column) for column in zip(*places, strict=True)] if places else [[], [], []]
     found = {
-        (row["budget_id"], row["window_start"]): Balance(row["spent"], row["held"], row["unconfirmed"])
-        for row in await pool.fetch(_SQL["balances"], ids, starts)
+        (row["budget_id"], row["context_id"], row["window_start"]): balance_from_row(row)
+        for row in await pool.fetch(_SQL["balances"], *columns)
     }
     out = []
     for budget, window in wanted:
-        balance = found.get((budget.budget_id, window.start))
+        balance = found.get(place_of(budget, window))
         if balance is None:
             async with pool.acquire() as connection:
                 balance = Balance(await ledger_sum(connection, budget, window))

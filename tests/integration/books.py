@@ -13,8 +13,9 @@ import asyncpg
 from aiokafka import ConsumerRecord
 
 from budget_bus.consumers.batch import Batch, Clock, utc_now
-from budget_bus.consumers.checks import Decider, Reply, Rules
+from budget_bus.consumers.checks import Decider, Rules
 from budget_bus.consumers.estimates import Estimator
+from budget_bus.consumers.questions import Reply
 from budget_bus.consumers.usage import Settler
 from budget_bus.events.topics import CHECK_REQUESTED, USAGE_RECORDED
 from budget_bus.policy.budget import Budget, LimitSpec, Policy, Unit

@@ -1,8 +1,9 @@
 -- name: balances
 -- Every balance with its budget; one of a removed budget holds no promise on spent.
-SELECT l.balance_id, l.window_start, l.window_end, l.spent, l.held, l.unconfirmed, b.deleted_at IS NULL AS in_force,
+SELECT l.balance_id, l.context_id, l.window_start, l.window_end, l.spent, l.held, l.unconfirmed, b.deleted_at IS NULL AS in_force,
        b.budget_id, b.name, b.scope, b.period, b.unit, b.currency, b.limit_amount, b.policy, b.ceiling_percent,
-       b.thresholds, b.timezone, b.week_start, b.month_anchor, b.shadow, b.limit_version
+       b.thresholds, b.timezone, b.week_start, b.month_anchor, b.shadow, b.parent_id, b.percent, b.rollover_cap,
+       b.rollover_since, b.context_ttl_s, b.critical_may_pass, b.alert_on, b.limit_version
 FROM balance l JOIN budget b USING (budget_id)
 ORDER BY l.balance_id;
 

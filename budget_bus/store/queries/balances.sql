@@ -1,21 +1,33 @@
 -- name: find
--- $1 budget_ids, $2 window_starts
-SELECT b.balance_id, b.budget_id, b.window_start
-FROM balance b JOIN unnest($1::uuid[], $2::timestamptz[]) AS u (budget_id, window_start)
-    ON b.budget_id = u.budget_id AND b.window_start = u.window_start;
+-- $1 budget_ids, $2 context_ids, $3 window_starts
+SELECT b.balance_id, b.budget_id, b.context_id, b.window_start
+FROM balance b JOIN unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS u (budget_id, context_id, window_start)
+    ON b.budget_id = u.budget_id AND b.context_id = u.context_id AND b.window_start = u.window_start;
 
 -- name: bear
 -- Whoever inserts the row owes it the ledger's sum; everyone else waits for that transaction and adds to it.
--- $1 budget_ids, $2 window_starts, $3 window_ends; call with the pairs in order, so that two births cannot deadlock
-INSERT INTO balance (budget_id, window_start, window_end)
-SELECT * FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[])
-ON CONFLICT (budget_id, window_start) DO NOTHING
-RETURNING balance_id, budget_id, window_start;
+-- $1 budget_ids, $2 context_ids, $3 window_starts, $4 window_ends; in order, so that two births cannot deadlock
+INSERT INTO balance (budget_id, context_id, window_start, window_end)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+ON CONFLICT (budget_id, context_id, window_start) DO NOTHING
+RETURNING balance_id, budget_id, context_id, window_start;
+
+-- name: lock_before
+-- The last window that a budget used before $2: it is locked, so that what it has left cannot be taken twice.
+-- $1 budget_id, $2 window_start
+SELECT balance_id, window_start, window_end, spent, held, unconfirmed, carried_in, carried_out
+FROM balance WHERE budget_id = $1 AND window_start < $2 ORDER BY window_start DESC LIMIT 1 FOR UPDATE;
+
+-- name: carry
+-- $1 balance_id that hands on, $2 how much of its own, $3 balance_id that receives, $4 how much with idle windows' part
+UPDATE balance SET carried_out = carried_out + CASE WHEN balance_id = $1 THEN $2 ELSE 0 END,
+                   carried_in = carried_in + CASE WHEN balance_id = $3 THEN $4 ELSE 0 END
+WHERE balance_id IN ($1, $3);
 
 -- name: ledger_sums
 -- The ledger of one window, summed by just the dimensions that a scope asks for: the others come back null.
 -- $1 window_start, $2 window_end or null, $3 to $10 whether to tell apart component, provider, model, tier, task_type,
--- context_id, user, tags
+-- context_id, user, tags; $11 the one context that counts, or ''
 SELECT CASE WHEN $3 THEN component END AS component, CASE WHEN $4 THEN provider END AS provider,
        CASE WHEN $5 THEN model END AS model, CASE WHEN $6 THEN tier END AS tier,
        CASE WHEN $7 THEN task_type END AS task_type, CASE WHEN $8 THEN context_id END AS context_id,
@@ -23,7 +35,7 @@ SELECT CASE WHEN $3 THEN component END AS component, CASE WHEN $4 THEN provider 
        count(*)::bigint AS requests, sum(input_tokens + output_tokens)::bigint AS tokens,
        coalesce(sum(cost_nanos), 0)::bigint AS cost
 FROM ledger
-WHERE accounted_at >= $1 AND ($2::timestamptz IS NULL OR accounted_at < $2)
+WHERE accounted_at >= $1 AND ($2::timestamptz IS NULL OR accounted_at < $2) AND ($11 = '' OR context_id = $11)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
 
 -- name: charge
@@ -32,7 +44,8 @@ UPDATE balance SET spent = $2, held = $3, unconfirmed = $4 WHERE balance_id = $1
 
 -- name: lock
 -- Hot rows: locked last, in id order, so that no two transactions wait for each other.  $1 balance_ids
-SELECT balance_id, spent, held, unconfirmed FROM balance WHERE balance_id = ANY ($1) ORDER BY balance_id FOR UPDATE;
+SELECT balance_id, spent, held, unconfirmed, carried_in, carried_out, alert_version, spent_reached, committed_reached
+FROM balance WHERE balance_id = ANY ($1) ORDER BY balance_id FOR UPDATE;
 
 -- name: move
 -- $1 balance_ids (locked), $2 spent deltas, $3 held deltas, $4 unconfirmed deltas
@@ -43,4 +56,10 @@ WHERE b.balance_id = u.balance_id;
 
 -- name: describe
 -- Budget and window of balances, also of removed budgets.  $1 balance_ids
-SELECT balance_id, budget_id, window_start, window_end FROM balance WHERE balance_id = ANY ($1);
+SELECT balance_id, budget_id, context_id, window_start, window_end FROM balance WHERE balance_id = ANY ($1);
+
+-- name: reach
+-- What alerts are compared with next time.  $1 balance_ids (locked), $2 versions, $3 spent, $4 committed thresholds
+UPDATE balance b SET alert_version = u.version, spent_reached = u.spent, committed_reached = u.committed
+FROM unnest($1::bigint[], $2::int[], $3::int[], $4::int[]) AS u (balance_id, version, spent, committed)
+WHERE b.balance_id = u.balance_id;

@@ -1,6 +1,7 @@
 -- name: lock_named
 -- The holds that events name, in id order.  $1 request_ids
-SELECT request_id, state, component, decided_at, cost_nanos, tokens, balance_ids, amounts
+SELECT request_id, state, component, decided_at, cost_nanos, tokens, balance_ids, amounts, lease, calls, units,
+       given_back
 FROM hold WHERE request_id = ANY ($1) ORDER BY request_id FOR UPDATE;
 
 -- name: lock_oldest_open
@@ -8,36 +9,52 @@ FROM hold WHERE request_id = ANY ($1) ORDER BY request_id FOR UPDATE;
 -- event of long ago must not settle a hold of today, so only holds decided before the caller's newest event count.
 -- $1 components, $2 providers, $3 models, $4 context_ids or nulls, $5 how many, $6 decided no later than
 SELECT DISTINCT h.request_id, h.state, h.component, h.provider, h.model, h.context_id, h.decided_at, h.cost_nanos,
-       h.tokens, h.balance_ids, h.amounts
+       h.tokens, h.balance_ids, h.amounts, h.lease, h.calls, h.units, h.given_back
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
     AS u (component, provider, model, context_id, n, upto),
 LATERAL (
     SELECT * FROM hold
     WHERE state = 'open' AND component = u.component AND provider = u.provider AND model = u.model
-      AND (u.context_id IS NULL OR context_id = u.context_id) AND decided_at <= u.upto
+      AND (u.context_id IS NULL OR context_id = u.context_id) AND decided_at <= u.upto AND NOT lease
     ORDER BY decided_at, request_id LIMIT u.n FOR UPDATE
 ) h
 ORDER BY h.decided_at, h.request_id;
 
 -- name: lock_in_window
 -- Holds that a budget born in mid-window must be charged with: those decided in the window that have not ended, and
--- the unconfirmed ones.  $1 window_start, $2 window_end or null
+-- the unconfirmed ones.  $1 window_start, $2 window_end or null, $3 the one context that counts, or ''
 SELECT request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags, cost_nanos, tokens,
-       currency
+       currency, lease, calls
 FROM hold
 WHERE state IN ('open', 'unconfirmed') AND decided_at >= $1 AND ($2::timestamptz IS NULL OR decided_at < $2)
+  AND ($3 = '' OR context_id = $3)
 ORDER BY request_id FOR UPDATE;
 
 -- name: pin
--- $1 request_ids (locked), $2 balance_id, $3 amounts
-UPDATE hold h SET balance_ids = h.balance_ids || $2::bigint, amounts = h.amounts || u.amount
+-- $1 request_ids (locked), $2 balance_id, $3 amounts, $4 the unit's letter
+UPDATE hold h SET balance_ids = h.balance_ids || $2::bigint, amounts = h.amounts || u.amount,
+                  units = CASE WHEN h.lease THEN h.units || $4 ELSE '' END
 FROM unnest($1::uuid[], $3::bigint[]) AS u (request_id, amount)
 WHERE h.request_id = u.request_id;
 
 -- name: close
--- $1 request_ids (locked), $2 state, $3 event_ids or nulls, $4 reason or null
-UPDATE hold h SET state = $2, closed_at = clock_timestamp(), event_id = u.event_id, reason = $4
-FROM unnest($1::uuid[], $3::uuid[]) AS u (request_id, event_id)
+-- $1 request_ids (locked), $2 state
+UPDATE hold SET state = $2, closed_at = clock_timestamp() WHERE request_id = ANY ($1);
+
+-- name: settle
+-- $1 request_ids (locked), $2 event_ids, $3 and $4 nanos and tokens that the event used beyond the hold, or nulls
+UPDATE hold h SET state = 'settled', closed_at = clock_timestamp(), event_id = u.event_id, overrun_nanos = u.nanos,
+                  overrun_tokens = u.tokens
+FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) AS u (request_id, event_id, nanos, tokens)
+WHERE h.request_id = u.request_id;
+
+-- name: shrink
+-- What is left of leases.  $1 request_ids (locked), $2 cost_nanos, $3 tokens, $4 calls, $5 amounts and $6 what was given
+-- back so far as text arrays
+UPDATE hold h SET cost_nanos = u.cost_nanos, tokens = u.tokens, calls = u.calls, amounts = u.amounts::bigint[],
+                  given_back = u.given_back::bigint[]
+FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
+    AS u (request_id, cost_nanos, tokens, calls, amounts, given_back)
 WHERE h.request_id = u.request_id;
 
 -- name: known_decisions
@@ -60,37 +77,38 @@ WHERE h.request_id = u.request_id;
 -- name: lock_expired
 -- Holds that ended before everything up to $1 was in the books: their usage can no longer be in the log unread.
 -- Those that a settler has locked are being settled.  $1 watermark, $2 how many
-SELECT request_id, state, component, decided_at, cost_nanos, tokens, balance_ids, amounts
+SELECT request_id, state, component, decided_at, cost_nanos, tokens, balance_ids, amounts, lease, calls, units,
+       given_back
 FROM hold WHERE state = 'open' AND expires_at < $1 ORDER BY expires_at, request_id LIMIT $2 FOR UPDATE SKIP LOCKED;
 
 -- name: leave_unconfirmed
 -- An expired hold stays charged on its hard budgets; what remains of it is what they are charged with.
--- $1 request_ids (locked), $2 balance_ids and $3 amounts as text arrays
+-- $1 request_ids (locked), $2 balance_ids and $3 amounts as text arrays, $4 units
 UPDATE hold h SET state = 'unconfirmed', closed_at = clock_timestamp(), balance_ids = u.balance_ids::bigint[],
-                  amounts = u.amounts::bigint[]
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS u (request_id, balance_ids, amounts)
+                  amounts = u.amounts::bigint[], units = u.units
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) AS u (request_id, balance_ids, amounts, units)
 WHERE h.request_id = u.request_id;
 
 -- name: place
 -- Decisions, holds and balances in one statement: all of a batch or nothing of it.
--- $1..$5 decisions: request_ids, digests, actions, answers, decided_at; $6..$21 holds: request_ids, components,
+-- $1..$5 decisions: request_ids, digests, actions, answers, decided_at; $6..$24 holds: request_ids, components,
 -- providers, models, tiers, task_types, context_ids, users, tags, cost_nanos, tokens, currencies, balance_ids and
--- amounts as text arrays, decided_at, expires_at; $22, $23 balance_ids (locked) and held deltas
+-- amounts as text arrays, decided_at, expires_at, lease, calls, units; $25, $26 balance_ids (locked) and held deltas
 WITH decided AS (
     INSERT INTO decision (request_id, digest, action, answer, decided_at)
     SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[])
 ), placed AS (
     INSERT INTO hold (request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags,
-                      cost_nanos, tokens, currency, balance_ids, amounts, decided_at, expires_at)
+                      cost_nanos, tokens, currency, balance_ids, amounts, decided_at, expires_at, lease, calls, units)
     SELECT u.request_id, 'open', u.component, u.provider, u.model, u.tier, u.task_type, u.context_id, u.user_name,
            u.tags, u.cost_nanos, u.tokens, u.currency, u.balance_ids::bigint[], u.amounts::bigint[], u.decided_at,
-           u.expires_at
+           u.expires_at, u.lease, u.calls, u.units
     FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
                 $14::jsonb[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::timestamptz[],
-                $21::timestamptz[])
+                $21::timestamptz[], $22::boolean[], $23::bigint[], $24::text[])
         AS u (request_id, component, provider, model, tier, task_type, context_id, user_name, tags, cost_nanos, tokens,
-              currency, balance_ids, amounts, decided_at, expires_at)
+              currency, balance_ids, amounts, decided_at, expires_at, lease, calls, units)
 )
 UPDATE balance b SET held = b.held + u.held
-FROM unnest($22::bigint[], $23::bigint[]) AS u (balance_id, held)
+FROM unnest($25::bigint[], $26::bigint[]) AS u (balance_id, held)
 WHERE b.balance_id = u.balance_id;

@@ -24,9 +24,11 @@ SELECT count(*) FROM outbox;
 
 -- name: raise_alerts
 -- Once per (budget, window, threshold, limit version, kind): only the rows that are new come back.
--- $1 alert_ids, $2 budget_ids, $3 window_starts, $4 threshold_percents, $5 limit_versions, $6 kinds, $7 payloads,
--- $8 raised_at
-INSERT INTO alert (alert_id, budget_id, window_start, threshold_percent, limit_version, kind, payload, raised_at)
-SELECT u.*, $8 FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[], $4::int[], $5::int[], $6::text[], $7::jsonb[]) AS u
-ON CONFLICT (budget_id, window_start, threshold_percent, limit_version, kind) DO NOTHING
+-- $1 alert_ids, $2 budget_ids, $3 context_ids, $4 window_starts, $5 threshold_percents, $6 limit_versions, $7 kinds,
+-- $8 payloads, $9 raised_at
+INSERT INTO alert (alert_id, budget_id, context_id, window_start, threshold_percent, limit_version, kind, payload,
+                   raised_at)
+SELECT u.*, $9
+FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::timestamptz[], $5::int[], $6::int[], $7::text[], $8::jsonb[]) AS u
+ON CONFLICT (budget_id, context_id, window_start, threshold_percent, limit_version, kind) DO NOTHING
 RETURNING alert_id;

@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from aiokafka import ConsumerRecord
 
-from budget_bus.consumers.checks import Question, Reply
+from budget_bus.consumers.questions import Question, Reply
 from budget_bus.events.checks import CheckRequested
 from budget_bus.policy.scope import Call
 

@@ -33,14 +33,14 @@ def budget(limit: int = 1000, thresholds: tuple[int, ...] = (50, 80, 100)) -> Bu
     ],
 )
 def test_thresholds_that_are_reached(limit: int, spent: int, expected: tuple[int, ...]) -> None:
-    assert reached(budget(limit), spent) == expected
+    assert reached(budget(limit), spent, limit) == expected
 
 
 def test_a_budget_without_thresholds_reaches_none() -> None:
-    assert reached(budget(thresholds=()), 10**18) == ()
+    assert reached(budget(thresholds=()), 10**18, 1000) == ()
 
 
 @given(st.integers(0, 10**6), st.integers(0, 10**7), st.integers(0, 10**7))
 def test_spending_more_never_reaches_less(limit: int, spent: int, more: int) -> None:
     watched = budget(limit)
-    assert set(reached(watched, spent)) <= set(reached(watched, spent + more))
+    assert set(reached(watched, spent, limit)) <= set(reached(watched, spent + more, limit))

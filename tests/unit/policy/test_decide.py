@@ -37,7 +37,7 @@ def line(
     said = LimitSpec(name="daily", scope=Scope(), period=Period.DAILY, unit=Unit.COST, limit=limit, currency="USD")
     budget = Budget(UUID(int=next(_ids)), replace(said, **spec), 1)
     window = Window(START, None if hours is None else START + timedelta(hours=hours))
-    return Line(budget, policy, window, Balance(spent, held, unconfirmed), amount)
+    return Line(budget, policy, window, Balance(spent, held, unconfirmed), amount, limit)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,8 @@ def test_the_action(lines: Sequence[Line], action: Action) -> None:
     verdict = decide(lines)
     assert verdict.action is action
     assert verdict.allowed is (action is not Action.DENY)
-    assert (verdict.binding is not None) is (verdict.reason is not None) is (action is Action.DENY)
+    assert (verdict.binding is not None) is (action is Action.DENY)
+    assert (verdict.reason is not None) is (action in (Action.DENY, Action.DEGRADE))
     assert decide(lines[::-1]).action is action
 
 
