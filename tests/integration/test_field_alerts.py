@@ -29,9 +29,10 @@ def turn(books: Books, at: datetime) -> None:
 
 
 async def alerts(books: Books) -> list[dict[str, Any]]:
-    """The alerts that have left, in their order."""
+    """The alerts of thresholds that have left, in their order."""
     rows = await books.pool.fetch("SELECT value FROM outbox WHERE topic = 'budget.alerts' ORDER BY outbox_id")
-    return [json.loads(row["value"]) for row in rows]
+    said = [json.loads(row["value"]) for row in rows]
+    return [alert for alert in said if alert["threshold_percent"]]
 
 
 async def percents(books: Books) -> list[int]:
