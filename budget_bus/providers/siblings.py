@@ -49,13 +49,21 @@ def siblings(provider: str, at: datetime) -> tuple[str, ...]:
     Models for which another provider's prices stand in (Azure's of OpenAI) are not known to be there, and a model that
     was switched off without being marked so is not known to be gone. An unknown or local provider has none.
     """
-    return _siblings(canonical_provider(provider), at - (at - _EPOCH) % BUCKET)
+    return _siblings(canonical_provider(provider), _bucket(at))
 
 
 def converses(provider: str, model: str, at: datetime) -> bool:
     """Whether the price book has *model* as one for chat or text, by the rules of `siblings`, dated or not."""
-    name = canonical_provider(provider)
-    entry = find_entry(name, model)
+    return _converses(canonical_provider(provider), model, _bucket(at))
+
+
+def _bucket(at: datetime) -> datetime:
+    return at - (at - _EPOCH) % BUCKET
+
+
+@lru_cache(maxsize=4096)
+def _converses(provider: str, model: str, at: datetime) -> bool:
+    entry = find_entry(provider, model)
     return entry is not None and _is_named_for_text(entry.model.id) and _is_priced_for_text(entry, at)
 
 
