@@ -16,6 +16,7 @@ from budget_bus import metrics
 from budget_bus.consumers.checks import Decider, Rules
 from budget_bus.consumers.estimates import Estimator
 from budget_bus.consumers.holds import HoldKeeper, keep_expiring
+from budget_bus.consumers.learning import Outputs, keep_learning
 from budget_bus.consumers.loop import ConsumerLoop
 from budget_bus.consumers.questions import Reply
 from budget_bus.consumers.usage import Settler
@@ -109,8 +110,9 @@ async def settler(settings: Settings) -> AsyncIterator[ConsumerLoop]:
 @asynccontextmanager
 async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
     """check.requested -> decisions, holds, check.response; and the ways in which holds end without usage."""
-    async with open_pool(settings, size=4) as pool, _sender(settings) as sender:
+    async with open_pool(settings, size=5) as pool, _sender(settings) as sender:
         replies = Replies(sender, settings.topic_prefix + CHECK_RESPONSE)
+        outputs = Outputs()
         judge = Decider(
             pool=pool,
             catalogue=Catalogue(Policy(settings.enforcement_level)),
@@ -118,6 +120,7 @@ async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
                 prices=_prices(settings.fallback_price_per_1m),
                 use_fallback_price=settings.unpriced == "fallback",
                 default_max_output_tokens=settings.default_max_output_tokens,
+                outputs=outputs,
             ),
             rules=Rules(settings.hold_ttl_s, settings.stale_after_s, settings.stale_policy == "deny"),
             send=replies.send,
@@ -132,6 +135,7 @@ async def decider(settings: Settings) -> AsyncIterator[ConsumerLoop]:
                 ending = ConsumerLoop(settings, pool, topic=topic, group=f"{DECIDER_GROUP}.{topic}", apply=keeper.apply)
                 await stack.enter_async_context(_running(ending.run(), ending.stop))
             await stack.enter_async_context(_running(keep_expiring(keeper, stopping), stopping.set))
+            await stack.enter_async_context(_running(keep_learning(pool, outputs, stopping), stopping.set))
             await stack.enter_async_context(_running(consumer.run(), consumer.stop))
             yield consumer
 
