@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from budget_bus.http import alerts, check, health, holds, limits, record, status, usage
+from budget_bus.http import alerts, check, config, health, holds, limits, record, status, usage
 from budget_bus.http.parts import Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.route import Endpoint, routes
@@ -16,6 +16,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *limits.ENDPOINTS,
     *holds.ENDPOINTS,
     *alerts.ENDPOINTS,
+    *config.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )

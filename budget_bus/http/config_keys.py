@@ -1,0 +1,91 @@
+"""The run-time settings: what each is called, what it may be, and what it is when nobody has set it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from budget_bus.errors import FieldError, NotFound, Rejected
+from budget_bus.policy.budget import Policy
+from budget_bus.policy.equivalents import parse_equivalents
+from budget_bus.providers.names import canonical_provider
+from budget_bus.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """
+    One run-time setting.
+
+    *read* takes the JSON that an operator gave and returns the JSON that is kept, or raises `Rejected` naming `value`.
+    *setting* is the field of the settings that holds where nothing was set at run time; without one it is *default*.
+    """
+
+    name: str
+    description: str
+    read: Callable[[Any], Any]
+    default: Any
+    setting: str | None = None
+
+    def unset(self, settings: Settings) -> tuple[Any, Literal["default", "setting"]]:
+        """The value without one of run time, and where it is from."""
+        if self.setting is None or self.setting not in settings.model_fields_set:
+            return self.default, "default"
+        return getattr(settings, self.setting), "setting"
+
+
+def read_policy(raw: Any) -> str:
+    """
+    A policy's name, in any case.
+
+    Raises:
+        Rejected: names `value` and the policies.
+    """
+    name = raw.strip().upper() if isinstance(raw, str) else raw
+    if name not in tuple(Policy):
+        raise Rejected("invalid value", [FieldError("value", f"must be one of {', '.join(Policy)}")])
+    return Policy(name).value
+
+
+def read_equivalents(raw: Any) -> list[list[str]]:
+    """
+    Groups of equivalent models, with the stored names of their providers.
+
+    Raises:
+        Rejected: as `parse_equivalents`.
+    """
+    return parse_equivalents(raw, provider_name=canonical_provider).to_json()
+
+
+# A further key is one more entry here. What the books keep under other names is nobody's to set.
+KEYS: Mapping[str, Key] = {
+    key.name: key
+    for key in (
+        Key(
+            name="enforcement_level",
+            description="The policy of limits that name none, at once: IGNORE, WARN, SOFT_LIMIT or HARD_LIMIT.",
+            read=read_policy,
+            default=Settings.model_fields["enforcement_level"].default,
+            setting="enforcement_level",
+        ),
+        Key(
+            name="equivalents",
+            description='Which models are equal in use, as groups of "provider/model"; decisions suggest the cheaper.',
+            read=read_equivalents,
+            default=[],
+        ),
+    )
+}
+
+
+def find_key(name: str) -> Key:
+    """
+    A run-time setting by its name.
+
+    Raises:
+        NotFound: there is none; the detail lists those that there are.
+    """
+    if name not in KEYS:
+        raise NotFound(f"no run-time setting {name!r}; there are {', '.join(KEYS)}")
+    return KEYS[name]

@@ -1,0 +1,75 @@
+"""
+Run-time settings: changed as limits are, under the exclusive catalogue lock, so that no batch decides on an old one.
+
+Which keys there are and what they may hold is the caller's to know; here a value is JSON under a name.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+from budget_bus.store import outbox
+from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.sql import queries
+
+_SQL = queries("config")
+_CATALOGUE = queries("catalogue")
+_FENCE = queries("fence")
+
+
+async def values(pool: asyncpg.Pool, keys: Sequence[str]) -> dict[str, Any]:
+    """What was set at run time under *keys*; a key that was not is missing."""
+    return {row["key"]: row["value"] for row in await pool.fetch(_SQL["values"], keys)}
+
+
+async def set_value(pool: asyncpg.Pool, key: str, value: Any, *, actor: str) -> bool:
+    """
+    Set *key* to *value*, JSON other than null, with its audit row and its `budget.changes` fact in one transaction.
+
+    Returns:
+        Whether that changed anything; setting it to what it is writes nothing.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        before = await _enter(connection, key)
+        if before == value:
+            return False
+        await connection.execute(_CATALOGUE["set_config"], key, value)
+        await _audit(connection, key, before, value, actor)
+        return True
+
+
+async def unset_value(pool: asyncpg.Pool, key: str, *, actor: str) -> bool:
+    """
+    Take back what was set at run time; audited as `set_value` is.
+
+    Returns:
+        Whether there was anything.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        before = await _enter(connection, key)
+        if before is None:
+            return False
+        await connection.execute(_SQL["unset"], key)
+        await _audit(connection, key, before, None, actor)
+        return True
+
+
+async def _enter(connection: asyncpg.Connection, key: str) -> Any:
+    """Wait until no batch is under way, and say what is set now, None for nothing."""
+    await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+    return await connection.fetchval(_CATALOGUE["config"], key)
+
+
+async def _audit(connection: asyncpg.Connection, key: str, before: Any, after: Any, actor: str) -> None:
+    # Consumers read what was set again when the version is a new one.
+    await connection.execute(_CATALOGUE["bump"])
+    change_id, at = uuid.uuid4(), datetime.now(UTC)
+    was, now = ({"key": key, "value": value} if value is not None else None for value in (before, after))
+    await connection.execute(_CATALOGUE["audit"], change_id, "config", was, now, actor, at)
+    fact = {"change_id": str(change_id), "kind": "config", "before": was, "after": now, "actor": actor, "at": at}
+    await outbox.put(connection, [outbox.Message("budget.changes", key.encode(), outbox.to_json(fact))])
