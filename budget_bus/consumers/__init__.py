@@ -8,7 +8,8 @@ usage.py     usage.recorded -> ledger, rollups, balances, holds, alerts (the set
 incoming.py  a usage record -> what the ledger needs: ids, tokens, cost
 checks.py    check.requested -> decision, hold, check.response (the decider)
 answers.py   a verdict -> the JSON that explains it
-estimates.py a question -> how many tokens and how much money to hold
+estimates.py a question -> how many tokens and how much money to hold, as asked, smaller, or with another model
+learning.py  what calls lately put out, for those that state no maximum
 holds.py     hold.released, hold.extended, and the expiry of holds
 facts.py     a change of balances -> alerts and updates for the outbox
 """

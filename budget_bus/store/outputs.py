@@ -15,7 +15,7 @@ Group = tuple[str, str, str]  # component, provider, model
 
 NEWEST_ROWS: Final = 200_000
 FEWEST_EVENTS: Final = 20
-TIMEOUT_MS: Final = 10_000
+TIMEOUT_MS: Final = 5_000
 # Each reaches back four times as far as the one before, so what is sorted is a few times what is wanted.
 _SPANS: Final = tuple(timedelta(minutes=minutes) for minutes in (1, 4, 16, 64, 256, 1440))
 
@@ -25,7 +25,7 @@ async def recent_p99(pool: asyncpg.Pool, now: datetime, *, newest: int = NEWEST_
     The 99th percentile of the output tokens of those calls that occurred in the 24 hours before *now*.
 
     Of more than *newest* only the newest are looked at; a group of fewer than 20 of them is left out. The percentile
-    is an amount that really occurred. Nothing is written, and no statement takes longer than 10 s.
+    is an amount that really occurred. Nothing is written, and no statement takes longer than 5 s.
 
     Raises:
         asyncpg.PostgresError, asyncpg.InterfaceError, OSError: the database did not answer, or not in time.

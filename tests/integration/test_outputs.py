@@ -14,6 +14,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from budget_bus.consumers.learning import Outputs, keep_learning
+from budget_bus.producers import BudgetBus
+from budget_bus.producers.topics import apply_topics
+from budget_bus.roles import decider
+from budget_bus.settings import Settings
 from budget_bus.store import outputs as store
 from budget_bus.store.outputs import Group, recent_p99
 from budget_bus.store.sql import queries
@@ -245,3 +249,14 @@ async def test_a_database_that_fails_is_asked_again_and_what_was_learnt_stays(bo
         "InterfaceError",
         "TimeoutError",
     ]
+
+
+async def test_the_decider_assumes_what_it_has_learnt(books: Books, kafka: str, settings: Settings) -> None:
+    await books.settle(*calls([5000] * 20))
+    await apply_topics(settings)
+    asked: dict[str, Any] = {"component": "rhetor", "provider": "openai", "model": "gpt-4o", "input_tokens": 10}
+    async with decider(settings), BudgetBus.from_settings(settings) as bus, asyncio.timeout(60):
+        # It learns at once, but answers whether or not it has learnt.
+        while (answer := await bus.check(**asked, timeout_s=30.0)).estimate_source != "input_tokens, p99_output":
+            assert answer.estimated_tokens == 10 + 1024
+        assert answer.estimated_tokens == 10 + 5000
