@@ -41,7 +41,7 @@ from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.pool import open_pool
 from budget_bus.store.standing import apply_standing_limits, standing_limits
 
-ROLES = ("gateway", "settler", "decider", "relay")
+ROLES = ("gateway", "settler", "decider", "relay", "notifier")
 SETTLER_GROUP = "budget_bus.settler"
 DECIDER_GROUP = "budget_bus.decider"
 
@@ -62,7 +62,9 @@ async def run(role: str, settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with AsyncExitStack() as stack:
-        for name in ROLES if role == "all" else (role,):
+        # With nobody to tell, all that a notifier does is to log.
+        every = [name for name in ROLES if name != "notifier" or settings.notifies]
+        for name in every if role == "all" else (role,):
             if name == "gateway":
                 from budget_bus.http.server import gateway  # noqa: PLC0415 - the other roles need no web server
 
@@ -150,7 +152,17 @@ async def outbox_relay(settings: Settings) -> AsyncIterator[None]:
             yield
 
 
-_OTHERS = {"settler": settler, "decider": decider, "relay": outbox_relay}
+@asynccontextmanager
+async def notifier(settings: Settings) -> AsyncIterator[None]:
+    """budget.alerts -> the log, webhook, Slack, e-mail."""
+    from budget_bus.notifiers.subscriber import Notifier  # noqa: PLC0415 - the other roles need no FastStream
+
+    work = Notifier(settings)
+    async with _running(work.run(), work.stop):
+        yield
+
+
+_OTHERS = {"settler": settler, "decider": decider, "relay": outbox_relay, "notifier": notifier}
 
 
 def _prices(fallback_price_per_1m: str | None = None) -> PriceBook:

@@ -6,12 +6,15 @@ Every name, default and meaning is listed in README.md. Nothing here is read at 
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from email.utils import getaddresses
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
 from zoneinfo import ZoneInfo
 
 from dotenv import dotenv_values
@@ -48,10 +51,59 @@ def _timezone(name: str) -> str:
     return name
 
 
+def _url(value: SecretStr, schemes: tuple[str, ...], example: str) -> SplitResult:
+    # The address is often a secret itself, so no message repeats it.
+    try:
+        parts = urlsplit(value.get_secret_value())
+        good = parts.scheme in schemes and parts.hostname and parts.port != 0 and value.get_secret_value().isprintable()
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"is not an address such as {example}")
+    return parts
+
+
+def _http_url(value: SecretStr) -> SecretStr:
+    _url(value, ("http", "https"), "https://example.org/hook")
+    return value
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    parts = _url(value, ("smtp", "smtps"), "smtp://user:password@mail.example.org:587")
+    if parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError("has something after the port; in a user or password write / ? # and @ as %2F %3F %23 and %40")
+    return value
+
+
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    # Standard Webhooks 1.0.0: 24 to 64 random bytes in base64, marked as what they are.
+    text = value.get_secret_value()
+    try:
+        length = len(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        length = 0
+    if not (text.startswith("whsec_") and 24 <= length <= 64):
+        raise ValueError(
+            'must be whsec_ and 24 to 64 bytes in base64; make one: echo "whsec_$(openssl rand -base64 32)"'
+        )
+    return value
+
+
+def _addresses(text: str) -> str:
+    found = [address for _, address in getaddresses([text])]
+    if not text.isprintable() or not all(re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in found):
+        raise ValueError("is not a list of e-mail addresses such as ops@example.org, Ann <ann@example.org>")
+    return text
+
+
 Amount = Annotated[str, AfterValidator(_amount)]
 Currency = Annotated[str, AfterValidator(_currency)]
 TimeZone = Annotated[str, AfterValidator(_timezone)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+HttpUrl = Annotated[SecretStr, AfterValidator(_http_url)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+Addresses = Annotated[str, AfterValidator(_addresses)]
 PolicyName = Literal["IGNORE", "WARN", "SOFT_LIMIT", "HARD_LIMIT"]
 
 
@@ -99,6 +151,16 @@ class Settings(BaseSettings):
     stale_policy: Literal["allow", "deny"] = "allow"
     api_keys_file: Path | None = None
 
+    notify_webhook_url: HttpUrl | None = None
+    notify_webhook_secret: WebhookSecret | None = None
+    notify_slack_url: HttpUrl | None = None
+    notify_smtp_url: SmtpUrl | None = None
+    notify_email_from: Addresses | None = None
+    notify_email_to: Addresses | None = None
+    notify_min_severity: Literal["info", "warning", "error"] = "info"
+    notify_give_up_after_s: int = Field(3600, ge=1, le=86_400)
+    notify_max_age_s: int = Field(86_400, ge=60)
+
     instance: str | None = None
     metrics_port: int = Field(0, ge=0, le=65535)
 
@@ -124,7 +186,20 @@ class Settings(BaseSettings):
             raise ValueError(f"{names} add up to {total}; they must not pass 100")
         if self.kafka_security_protocol.startswith("SASL") and not self.kafka_sasl_username:
             raise ValueError("BUDGET_KAFKA_SECURITY_PROTOCOL with SASL needs BUDGET_KAFKA_SASL_USERNAME and _PASSWORD")
+        webhook = (self.notify_webhook_url, self.notify_webhook_secret)
+        if any(webhook) and not all(webhook):
+            raise ValueError("BUDGET_NOTIFY_WEBHOOK_URL and BUDGET_NOTIFY_WEBHOOK_SECRET need each other")
+        mail = (self.notify_smtp_url, self.notify_email_from, self.notify_email_to)
+        if any(mail) and not all(mail):
+            raise ValueError(
+                "BUDGET_NOTIFY_SMTP_URL, BUDGET_NOTIFY_EMAIL_FROM and BUDGET_NOTIFY_EMAIL_TO need each other"
+            )
         return self
+
+    @property
+    def notifies(self) -> bool:
+        """Whether alerts are to be passed on to somebody, rather than to the log alone."""
+        return any((self.notify_webhook_url, self.notify_slack_url, self.notify_smtp_url))
 
 
 def load_settings(
@@ -188,7 +263,7 @@ def _explain(error: ValidationError) -> str:
         variable = name if name.isupper() else variable_of(name) if name else None
         cause = item.get("ctx", {}).get("error")
         reason = str(cause) if cause else item["msg"]
-        secret = "password" in name or name == "database_url"
+        secret = name in Settings.model_fields and "SecretStr" in repr(Settings.model_fields[name].annotation)
         shown = "" if secret or isinstance(item["input"], (dict, Settings)) else f"={item['input']}"
         parts.append(f"{variable}{shown}: {reason}" if variable else reason)
     return "invalid settings: " + "; ".join(parts)

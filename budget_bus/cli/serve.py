@@ -15,12 +15,13 @@ from budget_bus.cli.up import up
 
 
 class RoleName(StrEnum):
-    """What can be served; `all` is every role in one process."""
+    """What can be served; `all` is every role in one process, the notifier if there is somebody to tell."""
 
     GATEWAY = "gateway"
     SETTLER = "settler"
     DECIDER = "decider"
     RELAY = "relay"
+    NOTIFIER = "notifier"
     ALL = "all"
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from budget_bus.local.child import Command
 
-START_ORDER = ("decider", "settler", "relay", "gateway")
+START_ORDER = ("decider", "settler", "relay", "notifier", "gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,19 @@ class Role:
         pass
 
 
-def roles(shared: Mapping[str, str], metrics_ports: Mapping[str, int]) -> list[Role]:
+def names(*, notifies: bool) -> list[str]:
+    """The roles in the order of their start; the notifier only if there is somebody to tell."""
+    return [name for name in START_ORDER if name != "notifier" or notifies]
+
+
+def roles(wanted: Sequence[str], shared: Mapping[str, str], metrics_ports: Mapping[str, int]) -> list[Role]:
     """
-    All roles in the order of their start, with *shared* as their environment.
+    The *wanted* roles, with *shared* as their environment.
 
     *metrics_ports* has a port for every role but the gateway, which serves its metrics on its own.
     """
     parts = []
-    for name in START_ORDER:
+    for name in wanted:
         own = {"BUDGET_INSTANCE": f"{name}-0", "BUDGET_METRICS_PORT": str(metrics_ports.get(name, 0))}
         parts.append(Role(name, {**shared, **own}))
     return parts

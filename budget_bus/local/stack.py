@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
@@ -21,7 +21,7 @@ from budget_bus.local.jars import KAFKA_VERSION
 from budget_bus.local.kafka import Broker, Configured, resolve
 from budget_bus.local.ports import free_port, is_free
 from budget_bus.local.postgres import open_postgres
-from budget_bus.local.roles import START_ORDER, roles
+from budget_bus.local.roles import START_ORDER, names, roles
 from budget_bus.local.supervisor import Supervisor, cancelled_by
 from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings
@@ -87,11 +87,12 @@ async def _serve(settings: Settings, environ: Mapping[str, str], supervisor: Sup
     migrated = await migrate(database_url)
     say(f"database schema: {f'applied {len(migrated)} migrations' if migrated else 'up to date'}")
     await apply_topics(settings.model_copy(update=backing))
-    metrics_ports = _metrics_ports()
+    wanted = names(notifies=settings.notifies)
+    metrics_ports = _metrics_ports(wanted)
     role_env = _role_env(settings, {**backing, "database_url": database_url})
-    for role in roles({**environ, **role_env}, metrics_ports):
+    for role in roles(wanted, {**environ, **role_env}, metrics_ports):
         await supervisor.add(role)
-    say(f"started {', '.join(START_ORDER)}; logs in {supervisor.logs}")
+    say(f"started {', '.join(wanted)}; logs in {supervisor.logs}")
     url = _url(settings.host, settings.port)
     await _until_ready(url, supervisor)
     state.write(data_dir, _running(url, database_url, broker, metrics_ports))
@@ -140,9 +141,9 @@ def _role_env(settings: Settings, backing: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _metrics_ports() -> dict[str, int]:
+def _metrics_ports(wanted: Sequence[str]) -> dict[str, int]:
     ports: dict[str, int] = {}
-    for name in START_ORDER:
+    for name in wanted:
         if name != "gateway":
             ports[name] = free_port(avoid=ports.values())
     return ports

@@ -152,9 +152,11 @@ def test_a_wrong_command_is_seen(line: str) -> None:
 
 def settings_of(service: Compose) -> Settings:
     known = {variable_of(field) for field in Settings.model_fields}
-    given = {name: str(value) for name, value in service.get("environment", {}).items()}
-    if unknown := given.keys() - known:
+    environment = service.get("environment", {})
+    if unknown := environment.keys() - known:
         raise ConfigError(f"{', '.join(sorted(unknown))}: no such setting")
+    # One without a value is handed on from whoever runs Compose.
+    given = {name: str(value) for name, value in environment.items() if value is not None}
     return load_settings(given, env_file=Path("/dev/null"))
 
 

@@ -58,6 +58,23 @@ def test_only_what_is_handed_over_is_read(tmp_path: Path, monkeypatch: pytest.Mo
         pytest.param(
             {"BUDGET_KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}, "BUDGET_KAFKA_SASL_USERNAME", id="SASL without a user"
         ),
+        pytest.param(
+            {"BUDGET_NOTIFY_SLACK_URL": "hooks"}, "BUDGET_NOTIFY_SLACK_URL: is not", id="an address without //"
+        ),
+        pytest.param({"BUDGET_NOTIFY_SLACK_URL": "ftp://x"}, "https://example.org", id="an address that is not HTTP"),
+        pytest.param({"BUDGET_NOTIFY_SLACK_URL": "https://x:0x"}, "is not", id="an address with a port that is none"),
+        pytest.param(
+            {"BUDGET_NOTIFY_WEBHOOK_URL": "https://x"}, "BUDGET_NOTIFY_WEBHOOK_SECRET", id="a webhook without a secret"
+        ),
+        pytest.param({"BUDGET_NOTIFY_WEBHOOK_SECRET": "abc"}, "openssl rand", id="a secret that is none"),
+        pytest.param({"BUDGET_NOTIFY_WEBHOOK_SECRET": "whsec_YWJj"}, "24 to 64", id="a secret that is too short"),
+        pytest.param({"BUDGET_NOTIFY_SMTP_URL": "mail:25"}, "smtp://user", id="a mail server that is no address"),
+        pytest.param({"BUDGET_NOTIFY_SMTP_URL": "smtp://u:a/b@x"}, "is not", id="a slash in a password"),
+        pytest.param({"BUDGET_NOTIFY_SMTP_URL": "smtp://x/y"}, "%2F", id="a mail server with a path"),
+        pytest.param({"BUDGET_NOTIFY_SMTP_URL": "smtp://x"}, "BUDGET_NOTIFY_EMAIL_TO", id="a mail server for nobody"),
+        pytest.param({"BUDGET_NOTIFY_EMAIL_TO": "ops"}, "ann@example.org", id="an e-mail address that is none"),
+        pytest.param({"BUDGET_NOTIFY_EMAIL_TO": "a@b,, c@d"}, "BUDGET_NOTIFY_EMAIL_TO", id="an empty one between two"),
+        pytest.param({"BUDGET_NOTIFY_MIN_SEVERITY": "high"}, "'warning'", id="a severity, with those there are"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(environ: dict[str, str], named: str, tmp_path: Path) -> None:
@@ -75,5 +92,24 @@ def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
 
 
 def test_a_password_is_never_shown(tmp_path: Path) -> None:
-    environ = {"BUDGET_DATABASE_URL": "postgresql://u:geheim@db/b", "BUDGET_KAFKA_SASL_PASSWORD": "geheim"}
+    environ = {
+        "BUDGET_DATABASE_URL": "postgresql://u:geheim@db/b",
+        "BUDGET_KAFKA_SASL_PASSWORD": "geheim",
+        "BUDGET_NOTIFY_SLACK_URL": "https://hooks.example.org/geheim",
+    }
     assert "geheim" not in repr(load_settings(environ, env_file=_none(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "BUDGET_NOTIFY_WEBHOOK_URL",
+        "BUDGET_NOTIFY_WEBHOOK_SECRET",
+        "BUDGET_NOTIFY_SLACK_URL",
+        "BUDGET_NOTIFY_SMTP_URL",
+    ],
+)
+def test_a_secret_is_not_shown_when_it_is_wrong(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=name) as told:
+        load_settings({name: "geheim"}, env_file=_none(tmp_path))
+    assert "geheim" not in str(told.value)
