@@ -19,6 +19,8 @@ from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.facts import CRITICAL_PASSED, Change, announce
 from budget_bus.consumers.leases import lease_granted, of_calls
 from budget_bus.consumers.questions import Question, Reply, invalid, read_questions
+from budget_bus.consumers.suggestions import Misfit
+from budget_bus.events.checks import Suggestions
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.decide import Action, Line, Verdict, decide, frees_up_last
 from budget_bus.policy.lease import grant
@@ -170,6 +172,8 @@ class Session:
             asked, estimate, lines, verdict, tier=question.call.tier, expires_at=expires_at, stale=self.stale,
             now=self.now,
         )  # fmt: skip
+        if verdict.action in (Action.DENY, Action.DEGRADE):
+            response.suggestions = self._suggest(question, estimate, lines)
         if asked.lease_calls and expires_at:
             response.lease = lease_granted(
                 self.decider.estimator, asked, question.call.provider, estimate, calls=calls, at=self.now
@@ -179,6 +183,24 @@ class Session:
         self.known[asked.request_id] = Known(question.digest, text)
         self.actions.append(verdict.action.value)
         self.replies.append(question.reply(text.encode()))
+
+    def _suggest(self, question: Question, estimate: Estimate, lines: Sequence[Line]) -> Suggestions:
+        def lines_of(call: Call, other: Estimate) -> list[Line] | None:
+            try:
+                return self._lines(call, other)
+            except KeyError:  # a budget that this batch has not locked
+                return None
+
+        return Misfit(
+            asked=question.asked,
+            call=question.call,
+            estimate=estimate,
+            lines=lines,
+            at=self.now,
+            estimator=self.decider.estimator,
+            lines_of=lines_of,
+            groups=self.decider.catalogue.equivalents,
+        ).suggest()
 
     def _lines(self, call: Call, estimate: Estimate, calls: int = 1) -> list[Line]:
         """What *call* (or *calls* like it, of that *estimate*) would hold on each of its budgets."""

@@ -59,7 +59,7 @@ class Settler:
             await self.catalogue.refresh(connection, entry.catalogue_version)
             fresh, conflicts = await _dedup(connection, events)
             dead += conflicts
-            settled = await _settled_holds(connection, fresh)
+            settled = await _settled_holds(connection, fresh, now)
             calls = [(event.call, _accounted_at(event, settled.get(event.event_id))) for event in fresh]
             await contexts.resolve(connection, self.catalogue, calls)
             booking = Booking(self.catalogue, now, batch.topic)
@@ -102,7 +102,7 @@ async def _dedup(connection: asyncpg.Connection, events: Sequence[Incoming]) -> 
     return fresh, conflicts
 
 
-async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incoming]) -> dict[UUID, Hold]:
+async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incoming], now: datetime) -> dict[UUID, Hold]:
     """Which hold each event settles; the holds are locked."""
     settling = [
         Settling(
@@ -114,7 +114,12 @@ async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incomi
         )
         for event in events
     ]
-    named = await holds.lock_named(connection, [s.request_id for s in settling if s.request_id])
+    asked = {s.request_id for s in settling if s.request_id}
+    named = await holds.lock_named(connection, asked)
+    if early := asked - named.keys():
+        # Usage has overtaken its check: the id is taken, so that the check places nothing that nobody would settle.
+        await holds.release_early(connection, early, at=now)
+        named |= await holds.lock_named(connection, early)
     events_of = Counter(s.caller for s in settling)
     wanted = [(s.caller, s.context_id) for s in settling if s.request_id is None]
     newest: dict[tuple[str, str, str], datetime] = {}

@@ -90,6 +90,7 @@ class Catalogue:
     balance_ids: dict[Place, int] = field(default_factory=dict)
     contexts: dict[tuple[UUID, str], list[Window]] = field(default_factory=dict)  # windows of per_context budgets
     has_contexts: bool = False
+    equivalents: tuple[tuple[str, ...], ...] = ()  # models that the operator holds to be equal, as provider/model
     begun: set[tuple[UUID, str]] = field(default_factory=set)  # contexts with a window that may yet be rolled back
     raised: set[UUID] = field(default_factory=set)  # alerts that are known to be committed
     _calls: dict[Call, tuple[Budget, ...]] = field(default_factory=dict)
@@ -107,6 +108,8 @@ class Catalogue:
         budgets = await read_budgets(connection)
         level = await connection.fetchval(_SQL["config"], "enforcement_level")
         self.budgets, self.default_policy = tuple(budgets), Policy(level) if level else self.setting_policy
+        groups = await connection.fetchval(_SQL["config"], "equivalents") or ()
+        self.equivalents = tuple(tuple(group) for group in groups)
         self.has_contexts = any(budget.spec.period is Period.PER_CONTEXT for budget in budgets)
         self.balance_ids.clear()
         self.contexts.clear()

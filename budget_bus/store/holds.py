@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -58,7 +58,7 @@ class Placed(NamedTuple):
 LETTERS = {Unit.COST: "c", Unit.TOKENS: "t", Unit.REQUESTS: "r"}  # how `Hold.units` writes a unit
 
 
-async def lock_named(connection: asyncpg.Connection, request_ids: Sequence[UUID]) -> dict[UUID, Hold]:
+async def lock_named(connection: asyncpg.Connection, request_ids: Collection[UUID]) -> dict[UUID, Hold]:
     """Lock the holds that events name, whatever their state."""
     if not request_ids:
         return {}
@@ -163,7 +163,7 @@ async def shrink(connection: asyncpg.Connection, leases: Iterable[Hold]) -> None
         await connection.execute(_SQL["shrink"], *_columns(rows, 6))
 
 
-async def release_early(connection: asyncpg.Connection, request_ids: Sequence[UUID], *, at: datetime) -> None:
+async def release_early(connection: asyncpg.Connection, request_ids: Collection[UUID], *, at: datetime) -> None:
     """Take the ids of requests that are released but not decided, so that their checks will place nothing."""
     if request_ids:
         await connection.execute(_SQL["release_early"], sorted(request_ids), at)

@@ -127,7 +127,7 @@ class Books:
             **fields,
         }
         values.setdefault("currency", "USD" if values["unit"] is Unit.COST else None)
-        return (await set_limit(self.pool, LimitSpec(limit=amount, **values), actor="test"))[0]
+        return (await set_limit(self.pool, LimitSpec(limit=amount, **values), actor="test", now=self.clock()))[0]
 
     async def balance(self, budget: Budget, at: datetime | None = None) -> tuple[int, int, int]:
         """spent, held, unconfirmed of the budget's window at *at* (now); zeros if it was never used."""

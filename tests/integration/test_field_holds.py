@@ -227,3 +227,13 @@ async def test_a_call_that_cost_more_than_its_hold_is_charged_in_full(books: Boo
     assert spent > BOUND
     assert (held, unconfirmed) == (0, 0)
     await books.assert_exact()
+
+
+async def test_usage_that_comes_before_its_check_is_decided_leaves_no_phantom(books: Books) -> None:
+    """A settlement that overtakes its reservation finds nothing to settle, and the reservation stays."""
+    budget = await books.limit(10 * USD)
+    asked = check()
+    await books.settle(usage(request_id=asked["request_id"]))
+    await books.ask(asked)
+    await pass_by(books, TTL + timedelta(seconds=1))
+    assert await books.balance(budget) == (COST, 0, 0)
