@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from budget_bus.http import alerts, check, config, health, holds, limits, record, status, usage
+from budget_bus.http import alerts, check, config, decisions, health, holds, limits, record, status, usage
 from budget_bus.http.parts import Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.route import Endpoint, routes
@@ -17,6 +17,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *holds.ENDPOINTS,
     *alerts.ENDPOINTS,
     *config.ENDPOINTS,
+    *decisions.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )

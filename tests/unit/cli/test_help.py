@@ -20,6 +20,8 @@ COMMANDS = (
     ["config", "get"],
     ["config", "set"],
     ["config", "unset"],
+    ["decisions", "list"],
+    ["decisions", "show"],
     ["topics", "apply"],
     ["topics", "accept-loss"],
     ["db", "migrate"],
