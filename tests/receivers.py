@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -66,9 +67,13 @@ async def http_receiver(*script: tuple[int, str]) -> AsyncIterator[HttpReceiver]
 
 @dataclass(slots=True)
 class SmtpReceiver:
-    """Takes mail. *replies* says what to answer to a command instead of what is usual, each reply once."""
+    """
+    Takes mail. *replies* says what to answer to a command instead of what is usual, each reply once. With *tls* it
+    encrypts after STARTTLS.
+    """
 
     port: int = 0
+    tls: ssl.SSLContext | None = None
     replies: dict[str, list[str]] = field(default_factory=dict)
     mails: asyncio.Queue[EmailMessage] = field(default_factory=asyncio.Queue)
     commands: list[str] = field(default_factory=list)
@@ -83,9 +88,11 @@ class SmtpReceiver:
             while line := await reader.readline():
                 self.commands.append(line.decode().strip())
                 verb = line.decode().split()[0].upper()
-                usual = {"DATA": "354 go on", "QUIT": "221 bye"}.get(verb, "250 ok")
+                usual = {"DATA": "354 go on", "QUIT": "221 bye", "STARTTLS": "220 go on"}.get(verb, "250 ok")
                 reply = self.replies[verb].pop(0) if self.replies.get(verb) else usual
                 writer.write(f"{reply}\r\n".encode())
+                if verb == "STARTTLS" and self.tls:
+                    await writer.start_tls(self.tls)
                 if verb == "DATA" and reply.startswith("354"):
                     raw = await reader.readuntil(b"\r\n.\r\n")
                     self.mails.put_nowait(message_from_bytes(raw.removesuffix(b".\r\n"), policy=default))  # type: ignore[arg-type]
@@ -93,27 +100,29 @@ class SmtpReceiver:
                 await writer.drain()
                 if verb == "QUIT":
                     return
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
 
 @asynccontextmanager
-async def smtp_receiver(**replies: list[str]) -> AsyncIterator[SmtpReceiver]:
-    receiver = SmtpReceiver(replies={verb.upper(): list(lines) for verb, lines in replies.items()})
-    async with _serving(receiver.answer) as receiver.port:
+async def smtp_receiver(
+    *, start_tls: ssl.SSLContext | None = None, tls: ssl.SSLContext | None = None, **replies: list[str]
+) -> AsyncIterator[SmtpReceiver]:
+    receiver = SmtpReceiver(tls=start_tls, replies={verb.upper(): list(lines) for verb, lines in replies.items()})
+    async with _serving(receiver.answer, tls) as receiver.port:
         yield receiver
 
 
 @asynccontextmanager
-async def _serving(answer: Callable[..., object]) -> AsyncIterator[int]:
+async def _serving(answer: Callable[..., object], tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     tasks: set[asyncio.Task[None]] = set()
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.ensure_future(answer(reader, writer)))  # type: ignore[arg-type]
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -8,7 +8,11 @@ import hashlib
 import hmac
 import json
 import logging
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -24,6 +28,7 @@ from budget_bus.notifiers.webhook import Webhook
 from tests.receivers import HttpReceiver, http_receiver, smtp_receiver
 from tests.unit.notifiers.alerts import alert
 
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 SECRET = SecretStr("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
 
@@ -64,6 +69,28 @@ async def test_a_webhook_can_be_verified_by_its_receiver(http: httpx2.AsyncClien
     payload = json.loads(posted.body)
     assert (payload["type"], payload["timestamp"]) == ("budget.alert", "2026-11-02T09:15:30Z")
     assert payload["data"] == alert().model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("change", "accepted"),
+    [
+        pytest.param({}, True, id="as it came"),
+        pytest.param({"webhook-id": "another"}, False, id="another id"),
+        pytest.param({"webhook-timestamp": "1614265330"}, False, id="another time"),
+        pytest.param({"webhook-signature": "v1,AAAA"}, False, id="another signature"),
+    ],
+)
+async def test_the_readme_s_receiver_accepts_ours_and_nothing_else(
+    change: dict[str, str], accepted: bool, http: httpx2.AsyncClient
+) -> None:
+    section = README.partition("\n## Being told\n")[2]
+    scope: dict[str, Any] = {}
+    exec(section.partition("```python\n")[2].partition("```")[0], scope)  # noqa: S102 - it is our README
+    async with http_receiver() as receiver:
+        await Webhook(http, SecretStr(receiver.url), SECRET).send(alert())
+        posted = await receiver.next()
+    assert scope["verified"](posted.headers | change, posted.body, SECRET.get_secret_value()) is accepted
+    assert not scope["verified"](posted.headers | change, posted.body + b" ", SECRET.get_secret_value())
 
 
 async def test_slack_gets_its_text_and_shows_no_pages(http: httpx2.AsyncClient) -> None:
@@ -185,6 +212,46 @@ async def test_encryption_is_used_where_it_is_offered(monkeypatch: pytest.Monkey
             await mail(receiver.port).send(alert())
     assert "STARTTLS" in receiver.commands
     assert not [command for command in receiver.commands if command.upper().startswith("MAIL")]
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's context with a certificate for 127.0.0.1, and a client's that trusts it."""
+    folder = tmp_path_factory.mktemp("tls")
+    key, chain = folder / "key.pem", folder / "chain.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-keyout", str(key), "-out", str(chain), "-days", "2", "-subj", "/CN=here"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(chain, key)
+    return server, ssl.create_default_context(cafile=str(chain))
+
+
+@pytest.mark.parametrize("implicit", [True, False], ids=["from the first byte", "after STARTTLS"])
+@pytest.mark.parametrize("trusted", [True, False], ids=["to whom it trusts", "to nobody else"])
+async def test_the_password_goes_over_tls(
+    implicit: bool,
+    trusted: bool,
+    certificate: tuple[ssl.SSLContext, ssl.SSLContext],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("budget_bus.notifiers.mail._LOOPBACK", ())
+    server, client = certificate
+    where = {"tls": server} if implicit else {"start_tls": server}
+    hello = ["250-here\r\n250-AUTH PLAIN\r\n250 STARTTLS"] * 2
+    async with smtp_receiver(**where, ehlo=hello, auth=["235 welcome"]) as receiver:  # type: ignore[arg-type]
+        who = Server("127.0.0.1", receiver.port, implicit, "me", SecretStr("geheim"))
+        tls = client if trusted else ssl.create_default_context()
+        channel = Mail(who, "budget@example.org", "ops@example.org", tls=tls)
+        if trusted:
+            await channel.send(alert())
+            assert (await receiver.next())["To"] == "ops@example.org"
+        else:
+            with pytest.raises(TryAgain, match="SSLCertVerificationError"):
+                await channel.send(alert())
+    assert trusted is any(command.startswith("AUTH PLAIN ") for command in receiver.commands)
+    assert ("STARTTLS" in receiver.commands) is not implicit
 
 
 @pytest.mark.parametrize(
