@@ -6,6 +6,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -86,30 +87,33 @@ async def publish(told: Callable[..., Settings]) -> AsyncIterator[Publish]:
             return alert_id
 
         yield one
-    admin = AIOKafkaAdminClient(**connection(settings))
-    await admin.start()
-    await admin.delete_topics([settings.topic_prefix + spec.name for spec in TOPICS])
-    await admin.close()
-
-
-async def committed(settings: Settings, channel: str) -> int:
-    """What the channel's group has committed."""
-    admin = AIOKafkaAdminClient(**connection(settings))
-    await admin.start()
-    try:
-        prefix = settings.topic_prefix
-        offsets = await admin.list_consumer_group_offsets(f"{prefix}{NOTIFIER_GROUP}.{channel}")
-        found = offsets.get(TopicPartition(prefix + BUDGET_ALERTS, 0))
-        return found.offset if found else 0
-    finally:
-        await admin.close()
+    async with admin(settings) as client:
+        await client.delete_topics([settings.topic_prefix + spec.name for spec in TOPICS])
 
 
 async def until_committed(settings: Settings, channel: str, offset: int) -> None:
     """Wait for the broker's word; nothing tells us when it has it, so it is asked again."""
-    async with asyncio.timeout(30):
-        while await committed(settings, channel) < offset:
+    async with asyncio.timeout(30), admin(settings) as asking:
+        while await committed(settings, channel, asking) < offset:
             await asyncio.to_thread(lambda: None)
+
+
+async def committed(settings: Settings, channel: str, asking: AIOKafkaAdminClient) -> int:
+    """What the channel's group has committed."""
+    prefix = settings.topic_prefix
+    offsets = await asking.list_consumer_group_offsets(f"{prefix}{NOTIFIER_GROUP}.{channel}")
+    found = offsets.get(TopicPartition(prefix + BUDGET_ALERTS, 0))
+    return found.offset if found else 0
+
+
+@asynccontextmanager
+async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(**connection(settings))
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 def id_of(posted: Posted) -> str:
@@ -160,7 +164,8 @@ async def test_a_channel_that_is_down_neither_delays_nor_repeats_the_others(
             assert [id_of(await webhook.next()) for _ in ids] == ids
             assert "cost limit" in json.loads((await slack.next()).body)["text"]
             await until_committed(settings, "webhook", 3)
-            assert await committed(settings, "slack") == 0
+            async with admin(settings) as client:
+                assert await committed(settings, "slack", client) == 0
         slack.script.clear()
         slack.posted = asyncio.Queue()
         async with notifier(settings):
