@@ -163,6 +163,9 @@ class Session:
             estimate = of_calls(estimate, calls)
             lines = self._lines(question.call, estimate, calls)
         verdict = self._stale_verdict(lines) or decide(lines, critical=asked.priority == "critical")
+        # Before anything is placed: what is left now is what another call would have had.
+        misfit = verdict.action in (Action.DENY, Action.DEGRADE)
+        suggestions = self._suggest(question, estimate, lines) if misfit else Suggestions()
         expires_at = None
         if verdict.allowed and asked.hold:
             expires_at = self.now + timedelta(seconds=asked.hold_ttl_s or self.decider.rules.hold_ttl_s)
@@ -172,8 +175,7 @@ class Session:
             asked, estimate, lines, verdict, tier=question.call.tier, expires_at=expires_at, stale=self.stale,
             now=self.now,
         )  # fmt: skip
-        if verdict.action in (Action.DENY, Action.DEGRADE):
-            response.suggestions = self._suggest(question, estimate, lines)
+        response.suggestions = suggestions
         if asked.lease_calls and expires_at:
             response.lease = lease_granted(
                 self.decider.estimator, asked, question.call.provider, estimate, calls=calls, at=self.now

@@ -125,7 +125,7 @@ async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incomi
     newest: dict[tuple[str, str, str], datetime] = {}
     for item in settling:
         newest[item.caller] = max(item.occurred_at, newest.get(item.caller, item.occurred_at))
-    oldest = await holds.lock_oldest_open(connection, wanted, events_of, newest)
+    oldest = await holds.lock_oldest_open(connection, wanted, events_of, newest, asked)
     return match_holds(settling, named, oldest)
 
 

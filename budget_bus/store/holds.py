@@ -71,11 +71,13 @@ async def lock_oldest_open(
     wanted: Iterable[tuple[Caller, str | None]],
     events: Mapping[Caller, int],
     newest: Mapping[Caller, datetime],
+    named: Collection[UUID] = (),
 ) -> dict[Caller, list[Hold]]:
     """
     Lock the oldest open holds of each caller of *wanted*, within a context where one is given; oldest first.
 
-    As many as the caller has *events*: holds that other events take leave enough for the rest.
+    As many as the caller has *events*: holds that other events take leave enough for the rest. Holds that events
+    have *named* are left out, for these take them.
     """
     keys = sorted(set(wanted), key=lambda key: (key[0], key[1] or ""))
     if not keys:
@@ -87,6 +89,7 @@ async def lock_oldest_open(
         [context_id for _, context_id in keys],
         [events[caller] for caller in callers],
         [newest[caller] + CLOCK_SKEW for caller in callers],
+        list(named),
     )
     found: dict[Caller, list[Hold]] = {}
     for row in rows:

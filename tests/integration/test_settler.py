@@ -386,3 +386,13 @@ async def test_a_budget_is_told_of_a_release_by_an_event_that_it_does_not_count(
     await books.settle(usage(request_id=asked["request_id"]))
     assert await books.balance(budget) == (0, 0, 0)
     assert await books.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'budget.updates'") == 1
+
+
+async def test_a_hold_that_another_model_settles_leaves_the_next_one_to_usage_without_a_name(books: Books) -> None:
+    await books.limit(10 * USD)
+    first, second = check(), check()
+    await books.ask(first)
+    await books.ask(second)
+    await books.settle(usage(model="gpt-4o-mini", request_id=first["request_id"]), usage())
+    rows = await books.pool.fetch("SELECT state FROM hold")
+    assert [row["state"] for row in rows] == ["settled", "settled"]

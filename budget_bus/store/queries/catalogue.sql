@@ -36,9 +36,9 @@ WITH RECURSIVE family AS (
 UPDATE budget SET limit_version = limit_version + 1 WHERE budget_id IN (SELECT budget_id FROM family);
 
 -- name: raises
--- Of budgets in force, with those that a window which is still of interest may have had.
-SELECT raise_id, budget_id, amount, starts_at, ends_at, reason FROM limit_raise
-WHERE ends_at > clock_timestamp() - interval '40 days' ORDER BY starts_at, raise_id;
+-- Of budgets in force; also those that have ended, which past windows had.
+SELECT r.raise_id, r.budget_id, r.amount, r.starts_at, r.ends_at, r.reason
+FROM limit_raise r JOIN budget b USING (budget_id) WHERE b.deleted_at IS NULL ORDER BY r.starts_at, r.raise_id;
 
 -- name: insert_raise
 -- $1 raise_id, $2 budget_id, $3 amount, $4 starts_at, $5 ends_at, $6 reason, $7 actor

@@ -7,7 +7,8 @@ FROM hold WHERE request_id = ANY ($1) ORDER BY request_id FOR UPDATE;
 -- name: lock_oldest_open
 -- The oldest open holds of each caller, and context where one is given, at most as many as the caller has events. An
 -- event of long ago must not settle a hold of today, so only holds decided before the caller's newest event count.
--- $1 components, $2 providers, $3 models, $4 context_ids or nulls, $5 how many, $6 decided no later than
+-- Those that the batch's events name are theirs.  $1 components, $2 providers, $3 models, $4 context_ids or nulls,
+-- $5 how many, $6 decided no later than, $7 request_ids that are named
 SELECT DISTINCT h.request_id, h.state, h.component, h.provider, h.model, h.context_id, h.decided_at, h.cost_nanos,
        h.tokens, h.balance_ids, h.amounts, h.lease, h.calls, h.units, h.given_back
 FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::timestamptz[])
@@ -16,6 +17,7 @@ LATERAL (
     SELECT * FROM hold
     WHERE state = 'open' AND component = u.component AND provider = u.provider AND model = u.model
       AND (u.context_id IS NULL OR context_id = u.context_id) AND decided_at <= u.upto AND NOT lease
+      AND request_id <> ALL ($7)
     ORDER BY decided_at, request_id LIMIT u.n FOR UPDATE
 ) h
 ORDER BY h.decided_at, h.request_id;
