@@ -3,6 +3,7 @@ Kafka out.
 
 bus.py      BudgetBus, the SDK that components import: record, check, guard, alerts
 guard.py    a call under a hold: check, then settle or void     fields.py  keyword arguments -> an event
+asking.py   questions, sent and answered
 replies.py  answers to checks, heard on a partition of our own   alerts.py  budget.alerts as a feed
 sender.py   a supervised idempotent producer (recreated when aiokafka's sequence is out of order)
 closing.py  closes Kafka clients in bounded time, also when the broker is away

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +14,6 @@ from uuid import UUID, uuid4
 from aiokafka.structs import RecordMetadata
 from pydantic import BaseModel, SecretStr
 
-from budget_bus.errors import BudgetUnavailable, Conflict, Rejected
 from budget_bus.events.checks import CheckRequested, CheckResponse
 from budget_bus.events.decode import decode
 from budget_bus.events.facts import BudgetAlert
@@ -23,8 +21,6 @@ from budget_bus.events.holds import HoldExtended, HoldReleased
 from budget_bus.events.ids import new_id
 from budget_bus.events.topics import (
     BUDGET_ALERTS,
-    CHECK_REQUESTED,
-    CHECK_RESPONSE,
     HOLD_EXTENDED,
     HOLD_RELEASED,
     USAGE_RECORDED,
@@ -32,17 +28,9 @@ from budget_bus.events.topics import (
 from budget_bus.events.usage import UsageRecorded
 from budget_bus.kafka import connection
 from budget_bus.producers.alerts import alert_feed
+from budget_bus.producers.asking import Asker
 from budget_bus.producers.fields import read_fields
 from budget_bus.producers.guard import Guard
-from budget_bus.producers.replies import (
-    CORRELATION_ID,
-    ERROR,
-    REPLY_PARTITION,
-    REPLY_TOPIC,
-    NoAnswer,
-    Reply,
-    ReplyListener,
-)
 from budget_bus.producers.sender import Sender
 from budget_bus.settings import Settings
 
@@ -98,8 +86,7 @@ class BudgetBus:
         self._prefix = topic_prefix
         self._instance = f"{settings.instance or ''}{uuid4()}"
         self._sender = Sender(self._connection)
-        self._listener: ReplyListener | None = None
-        self._listening = asyncio.Lock()
+        self._asker = Asker(self._connection, self._sender, prefix=topic_prefix, instance=self._instance)
 
     async def start(self) -> None:
         """
@@ -112,8 +99,7 @@ class BudgetBus:
 
     async def stop(self) -> None:
         """Send what is under way, for a few seconds at most; open checks fail with BudgetUnavailable."""
-        if self._listener is not None:
-            await self._listener.stop()
+        await self._asker.stop()
         await self._sender.stop()
 
     async def __aenter__(self) -> Self:
@@ -133,7 +119,7 @@ class BudgetBus:
     @property
     def listening(self) -> bool:
         """Whether answers to checks are being heard."""
-        return self._listener is not None and self._listener.positioned
+        return self._asker.listening
 
     def topic(self, name: str) -> str:
         """The full name of one of our topics on this broker."""
@@ -209,39 +195,8 @@ class BudgetBus:
         return decode(CheckResponse, await self.ask(read_fields(CheckRequested, fields), timeout_s=timeout_s))
 
     async def ask(self, question: CheckRequested, *, timeout_s: float = CHECK_TIMEOUT_S) -> bytes:
-        """
-        Send a validated question and return the decision's JSON, byte for byte; raises as `check`.
-
-        The question's deadline is set to *timeout_s* from now: read after it, it is not decided.
-        """
-        request_id = str(question.request_id)
-        listener = await self._hear(request_id)
-        correlation_id = uuid4().hex  # not the request_id: the same question may be asked twice at once
-        now = datetime.now(UTC)
-        # Updated fields count as set: a request_id that is a default would not be sent otherwise.
-        update = {
-            "request_id": question.request_id,
-            "requested_at": now,
-            "deadline": now + timedelta(seconds=timeout_s),
-        }
-        question = question.model_copy(update=update)
-        answer = listener.expect(correlation_id)
-        try:
-            async with asyncio.timeout(timeout_s):
-                sent = self._send_question(question, correlation_id, listener, timeout_s)
-                sent.add_done_callback(lambda sending: _pass_error(sending, answer))
-                return _read_answer(await answer)
-        except TimeoutError:
-            if not _acknowledged(sent):
-                raise BudgetUnavailable(
-                    f"the broker did not take the question within {timeout_s:g} s", request_id=request_id
-                ) from None
-            raise NoAnswer(f"no decision within {timeout_s:g} s", request_id=request_id) from None
-        except BudgetUnavailable as error:
-            error.request_id = request_id
-            raise
-        finally:
-            listener.forget(correlation_id)
+        """Send a validated question and return the decision's JSON, byte for byte; see `Asker.ask`."""
+        return await self._asker.ask(question, timeout_s=timeout_s)
 
     def guard(self, *, timeout_s: float = CHECK_TIMEOUT_S, **fields: Any) -> Guard:
         """
@@ -269,13 +224,7 @@ class BudgetBus:
         Raises:
             BudgetUnavailable: the broker does not answer or has no topic for answers.
         """
-        async with self._listening:
-            if self._listener is None:
-                topic = self.topic(CHECK_RESPONSE)
-                partitions = await self._sender.partitions(topic)
-                listener = ReplyListener(self._connection, topic=topic, partitions=partitions, instance=self._instance)
-                await listener.start()
-                self._listener = listener
+        await self._asker.listen()
 
     async def alerts(self, *, from_beginning: bool = False) -> AsyncGenerator[BudgetAlert]:
         """
@@ -292,30 +241,6 @@ class BudgetBus:
             async for alert in feed:
                 yield alert
 
-    async def _hear(self, request_id: str) -> ReplyListener:
-        try:
-            await self.listen()
-        except BudgetUnavailable as error:
-            error.request_id = request_id
-            raise
-        assert self._listener is not None  # noqa: S101  # listen() either sets it or raises
-        return self._listener
-
-    def _send_question(
-        self, question: CheckRequested, correlation_id: str, listener: ReplyListener, timeout_s: float
-    ) -> asyncio.Future[RecordMetadata]:
-        return self._sender.send_nowait(
-            self.topic(CHECK_REQUESTED),
-            key=question.component.encode(),
-            value=question.model_dump_json(exclude_unset=True).encode(),
-            headers=[
-                (CORRELATION_ID, correlation_id.encode()),
-                (REPLY_TOPIC, listener.topic.encode()),
-                (REPLY_PARTITION, str(listener.partition).encode()),
-            ],
-            timeout_s=timeout_s,
-        )
-
     async def _announce(self, topic: str, event: BaseModel, component: str) -> None:
         value = event.model_dump_json(exclude_none=True).encode()
         await self._sender.send(self.topic(topic), key=component.encode(), value=value, timeout_s=RECORD_TIMEOUT_S)
@@ -326,25 +251,3 @@ def _identified(event: UsageRecorded) -> tuple[UUID, UsageRecorded]:
         return event.event_id, event
     event_id = new_id()
     return event_id, event.model_copy(update={"event_id": event_id})
-
-
-def _pass_error(sending: asyncio.Future[RecordMetadata], answer: asyncio.Future[Reply]) -> None:
-    # A question that could not be sent gets no answer: the asker need not wait for its time-out.
-    if not sending.cancelled() and (error := sending.exception()) is not None and not answer.done():
-        answer.set_exception(error)
-
-
-def _acknowledged(sending: asyncio.Future[RecordMetadata]) -> bool:
-    return sending.done() and not sending.cancelled() and sending.exception() is None
-
-
-def _read_answer(reply: Reply) -> bytes:
-    """The decision's bytes; an answer with the header `error` is a problem instead."""
-    kind = reply.headers.get(ERROR)
-    if kind is None:
-        return reply.value
-    try:
-        detail = str(json.loads(reply.value)["detail"])
-    except (ValueError, KeyError, TypeError):
-        detail = "the question was refused without a reason"
-    raise Conflict(detail) if kind == b"conflict" else Rejected(detail)

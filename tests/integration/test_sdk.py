@@ -118,7 +118,7 @@ async def test_no_answer_in_time_carries_the_request_id(bus: BudgetBus) -> None:
 
 async def test_answers_to_others_and_late_ones_are_ignored(bus: BudgetBus) -> None:
     await bus.listen()
-    listener = bus._listener
+    listener = bus._asker.listener
     assert listener is not None
     mine = listener.expect("mine")
 
@@ -136,7 +136,7 @@ async def test_answers_to_others_and_late_ones_are_ignored(bus: BudgetBus) -> No
 
 async def test_a_lost_position_fails_who_waits_and_goes_on_from_the_end(bus: BudgetBus) -> None:
     await bus.listen()
-    listener = bus._listener
+    listener = bus._asker.listener
     assert listener is not None
     assert listener._consumer is not None
     waiting = listener.expect("waiting")

@@ -15,7 +15,7 @@ from budget_bus.errors import BudgetUnavailable, ConfigError, Conflict, Rejected
 from budget_bus.events.ids import new_id
 from budget_bus.events.usage import UsageRecorded
 from budget_bus.producers import BudgetBus
-from budget_bus.producers.bus import _read_answer
+from budget_bus.producers.asking import _read_answer
 from budget_bus.producers.fields import read_fields
 from budget_bus.producers.replies import Reply
 from budget_bus.settings import Settings
