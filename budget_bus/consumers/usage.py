@@ -60,7 +60,7 @@ class Settler:
             fresh, conflicts = await _dedup(connection, events)
             dead += conflicts
             settled = await _settled_holds(connection, fresh, now)
-            calls = [(event.call, _accounted_at(event, settled.get(event.event_id))) for event in fresh]
+            calls = ((event.call, _accounted_at(event, settled.get(event.event_id))) for event in fresh)
             await contexts.resolve(connection, self.catalogue, calls)
             booking = Booking(self.catalogue, now, batch.topic)
             for event in fresh:

@@ -100,7 +100,7 @@ async def set_limit(
             await connection.execute(_SQL["drop_balances"], target)
         after = _named(await read_budgets(connection), target)
         await _bear_current(connection, after, at)
-        await audit(connection, before, after, actor)
+        await audit(connection, before, after, actor, at)
         return after, before is None
 
 
@@ -120,7 +120,7 @@ async def remove_limit(pool: asyncpg.Pool, budget_id: uuid.UUID, *, actor: str) 
         if children:
             raise Conflict(f"budget {before.spec.name!r} has allocations ({', '.join(children)}); remove these first")
         await connection.execute(_SQL["remove"], budget_id)
-        await audit(connection, before, None, actor)
+        await audit(connection, before, None, actor, datetime.now(UTC))
 
 
 async def raise_limit(
@@ -162,10 +162,11 @@ async def _change_raises(
         budgets = {budget.budget_id: budget for budget in await read_budgets(connection)}
         before = _named(budgets.values(), budget_id)
         await _bear_family(connection, budgets, budget_id, at)
-        await connection.execute(statement, *parameters)
+        if await connection.execute(statement, *parameters) == "UPDATE 0":
+            return before  # a new version of the same limit would alert once more
         await connection.execute(_SQL["renew"], budget_id)
         after = _named(await read_budgets(connection), budget_id)
-        await audit(connection, before, after, actor)
+        await audit(connection, before, after, actor, at)
         return after
 
 
@@ -199,8 +200,8 @@ def describe_raise(budget: Budget, one: Raise) -> dict[str, Any]:
     }
 
 
-def describe(budget: Budget) -> dict[str, Any]:
-    """A budget as the API writes it, without its balance."""
+def describe(budget: Budget, at: datetime) -> dict[str, Any]:
+    """A budget as the audit feed writes it: without its balance, with the raises that have not ended at *at*."""
     spec = budget.spec
     return {
         "budget_id": str(budget.budget_id),
@@ -223,16 +224,18 @@ def describe(budget: Budget) -> dict[str, Any]:
         "ttl_s": spec.context_ttl_s,
         "critical_may_pass": spec.critical_may_pass,
         "alert_on": [basis.value for basis in spec.alert_on],
-        "raises": [describe_raise(budget, one) for one in budget.raises],
+        "raises": [describe_raise(budget, one) for one in budget.raises if one.ends_at > at],
         "limit_version": budget.limit_version,
     }
 
 
-async def audit(connection: asyncpg.Connection, before: Budget | None, after: Budget | None, actor: str) -> None:
+async def audit(
+    connection: asyncpg.Connection, before: Budget | None, after: Budget | None, actor: str, at: datetime
+) -> None:
     """Bump the catalogue's version and tell of the change, in its transaction."""
     await connection.execute(_SQL["bump"])
-    change_id, at = uuid.uuid4(), datetime.now(UTC)
-    was, now = describe(before) if before else None, describe(after) if after else None
+    change_id = uuid.uuid4()
+    was, now = describe(before, at) if before else None, describe(after, at) if after else None
     kind = "allocation" if any(b and b.spec.parent_id for b in (before, after)) else "limit"
     await connection.execute(_SQL["audit"], change_id, kind, was, now, actor, at)
     fact = {"change_id": str(change_id), "kind": kind, "before": was, "after": now, "actor": actor, "at": at}

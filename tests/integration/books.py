@@ -20,7 +20,7 @@ from budget_bus.consumers.usage import Settler
 from budget_bus.events.topics import CHECK_REQUESTED, USAGE_RECORDED
 from budget_bus.policy.budget import Budget, LimitSpec, Policy, Unit
 from budget_bus.policy.scope import parse_scope
-from budget_bus.policy.windows import Period
+from budget_bus.policy.windows import Period, Window
 from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, fence
 from budget_bus.store.catalogue import Catalogue
@@ -146,7 +146,10 @@ class Books:
             await catalogue.refresh(connection)
             for budget in catalogue.budgets:
                 for row in await connection.fetch("SELECT * FROM balance WHERE budget_id = $1", budget.budget_id):
-                    window = budget.window(row["window_start"])
+                    kept = Window(row["window_start"], row["window_end"], row["context_id"])
+                    per_context = budget.spec.period is Period.PER_CONTEXT
+                    window = kept if per_context else budget.window(row["window_start"])
+                    assert window == kept, budget.spec.name
                     assert row["spent"] == await balances.ledger_sum(connection, budget, window), budget.spec.name
                     held = await connection.fetchval(
                         "SELECT coalesce(sum(u.amount), 0)::bigint FROM hold h, unnest(h.balance_ids, h.amounts) AS "

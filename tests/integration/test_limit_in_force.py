@@ -137,7 +137,7 @@ async def test_raises_add_up_end_early_and_reach_allocations(books: Books, clock
 
 async def test_a_raise_is_in_the_audit_feed_with_who_and_why(books: Books, clock: Clock) -> None:
     budget = await calls(books, 2)
-    until = clock() + timedelta(hours=1)
+    until = clock.turn(seconds=1) + timedelta(hours=1)
     await raise_limit(books.pool, budget.budget_id, 3, until=until, actor="ada", reason="launch", now=clock())
     change = await books.pool.fetchrow("SELECT before, after, actor FROM change ORDER BY at DESC LIMIT 1")
     assert (change["actor"], change["before"]["raises"]) == ("ada", [])
