@@ -29,10 +29,10 @@ _LISTENING = (
 )
 
 
-async def start(settings: Settings, *arguments: object, **environ: str) -> asyncio.subprocess.Process:
-    """Start the command; it can be interrupted."""
+def environment(settings: Settings) -> dict[str, str]:
+    """The settings of a test as the environment of a process."""
     database = settings.database_url
-    ours = {
+    return {
         "BUDGET_DATA_DIR": str(settings.data_dir),
         "BUDGET_DATABASE_URL": database.get_secret_value() if database else "",
         "BUDGET_KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers or "",
@@ -40,12 +40,16 @@ async def start(settings: Settings, *arguments: object, **environ: str) -> async
         "BUDGET_HOST": settings.host,
         "BUDGET_PORT": str(settings.port),
     }
+
+
+async def start(settings: Settings, *arguments: object, **environ: str) -> asyncio.subprocess.Process:
+    """Start the command; it can be interrupted."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _LISTENING, *map(str, arguments)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **ours, **environ},
+        env={**os.environ, **environment(settings), **environ},
         cwd=settings.data_dir,
     )
 

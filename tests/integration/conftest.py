@@ -131,7 +131,7 @@ async def kafka() -> AsyncIterator[str]:
         await child.stop(10)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def apache_kafka(kafka: str) -> str:
     """As `kafka`, for what the trial broker does differently: its groups refuse a commit that Apache Kafka takes."""
     ours = not os.environ.get(_REUSE) and not _docker_answers()
