@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from budget_bus.http import alerts, check, config, decisions, health, holds, limits, record, status, usage
+from budget_bus.http import (
+    alerts,
+    check,
+    config,
+    decisions,
+    health,
+    holds,
+    limit_raises,
+    limit_windows,
+    limits,
+    record,
+    status,
+    usage,
+)
 from budget_bus.http.parts import Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.route import Endpoint, routes
@@ -14,6 +27,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *record.ENDPOINTS,
     *usage.ENDPOINTS,
     *limits.ENDPOINTS,
+    *limit_windows.ENDPOINTS,
+    *limit_raises.ENDPOINTS,
     *holds.ENDPOINTS,
     *alerts.ENDPOINTS,
     *config.ENDPOINTS,

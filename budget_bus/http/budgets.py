@@ -9,17 +9,34 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from budget_bus.http.parts import Parts
+from budget_bus.errors import NotFound
+from budget_bus.http.parts import Call, Parts
 from budget_bus.policy.budget import Balance, Budget, Policy
 from budget_bus.policy.windows import Window
-from budget_bus.store import reads
+from budget_bus.store import reads, windows
+from budget_bus.store.limits import percent_text
+
+
+class RaiseView(BaseModel):
+    """What a limit is raised by from `starts_at` until before `ends_at`."""
+
+    raise_id: UUID
+    amount: str
+    starts_at: datetime
+    ends_at: datetime
+    reason: str | None
 
 
 class BudgetView(BaseModel):
     """
     One budget and its balance in the window that is current at `as_of`. Amounts are strings in the budget's unit.
 
-    `policy` is the one in force; `policy_source` says whether the limit names it or follows the default.
+    `policy` is the one in force; `policy_source` says whether the limit names it or follows the default. `limit` is
+    what holds in this window: with the raises in force (`raised` in sum), with what was carried in from the windows
+    before and without what was carried out. `available` is `limit - spent - held - unconfirmed`.
+
+    A per_context budget shows the running context that has taken the largest share of its limit. While there is none,
+    `context_id`, `window_start` and `window_end` are null.
     """
 
     budget_id: UUID
@@ -32,17 +49,28 @@ class BudgetView(BaseModel):
     policy_source: Literal["limit", "default"]
     ceiling_percent: int | None
     thresholds: list[int]
+    alert_on: list[str]
     timezone: str
     week_start: int
     month_anchor: int
     shadow: bool
+    critical_may_pass: bool
+    parent: UUID | None
+    percent: str | None
+    rollover_cap: str | None
+    ttl_s: int | None
     limit_version: int
     limit: str
     spent: str
     held: str
     unconfirmed: str
     available: str
-    window_start: datetime
+    carried_in: str
+    carried_out: str
+    raised: str
+    raises: list[RaiseView]
+    context_id: str | None
+    window_start: datetime | None
     window_end: datetime | None
     as_of: datetime
 
@@ -50,38 +78,93 @@ class BudgetView(BaseModel):
 async def views(parts: Parts, budgets: Sequence[Budget]) -> list[BudgetView]:
     """*budgets* with their balances, in their order."""
     now = parts.now()
-    wanted = [(budget, budget.window(now)) for budget in budgets]
-    found = await reads.balances(parts.pool, wanted)
+    found = await windows.current(parts.pool, budgets, now)
     default = await reads.default_policy(parts.pool, Policy(parts.settings.enforcement_level))
     return [
-        _view(budget, window, balance, default, now) for (budget, window), balance in zip(wanted, found, strict=True)
+        BudgetView(**_terms(budget, default, now), **_balance(budget, *taken, now))
+        for budget, taken in zip(budgets, found, strict=True)
     ]
 
 
-def _view(budget: Budget, window: Window, balance: Balance, default: Policy, now: datetime) -> BudgetView:
+async def view(parts: Parts, budget: Budget) -> BudgetView:
+    """One budget with its balance."""
+    (shown,) = await views(parts, [budget])
+    return shown
+
+
+def budget_id_of(call: Call[Any, Any]) -> UUID:
+    """
+    The budget that a path names.
+
+    Raises:
+        NotFound: what stands there is no id.
+    """
+    text = call.path["budget_id"]
+    try:
+        return UUID(text)
+    except ValueError:
+        raise NotFound(f"no budget {text!r}; a budget_id is a UUID, as GET /api/limits lists it") from None
+
+
+def amounts(budget: Budget, balance: Balance, limit: int) -> dict[str, str]:
+    """What one window has taken and may still take."""
+    return {
+        "limit": budget.write(limit),
+        "spent": budget.write(balance.spent),
+        "held": budget.write(balance.held),
+        "unconfirmed": budget.write(balance.unconfirmed),
+        "available": budget.write(limit - balance.committed),
+        "carried_in": budget.write(balance.carried_in),
+        "carried_out": budget.write(balance.carried_out),
+    }
+
+
+def _terms(budget: Budget, default: Policy, now: datetime) -> dict[str, Any]:
     spec = budget.spec
-    return BudgetView(
-        budget_id=budget.budget_id,
-        name=spec.name,
-        scope=spec.scope.to_json(),
-        period=spec.period.value,
-        unit=spec.unit.value,
-        currency=spec.currency,
-        policy=(spec.policy or default).value,
-        policy_source="limit" if spec.policy else "default",
-        ceiling_percent=spec.ceiling_percent,
-        thresholds=list(spec.thresholds),
-        timezone=spec.timezone,
-        week_start=spec.week_start,
-        month_anchor=spec.month_anchor,
-        shadow=spec.shadow,
-        limit_version=budget.limit_version,
-        limit=budget.write(spec.limit),
-        spent=budget.write(balance.spent),
-        held=budget.write(balance.held),
-        unconfirmed=budget.write(balance.unconfirmed),
-        available=budget.write(spec.limit - balance.committed),
-        window_start=window.start,
-        window_end=window.end,
-        as_of=now,
-    )
+    running = sum(one.amount for one in budget.raises if one.starts_at <= now < one.ends_at)
+    return {
+        "budget_id": budget.budget_id,
+        "name": spec.name,
+        "scope": spec.scope.to_json(),
+        "period": spec.period.value,
+        "unit": spec.unit.value,
+        "currency": spec.currency,
+        "policy": (spec.policy or default).value,
+        "policy_source": "limit" if spec.policy else "default",
+        "ceiling_percent": spec.ceiling_percent,
+        "thresholds": list(spec.thresholds),
+        "alert_on": [basis.value for basis in spec.alert_on],
+        "timezone": spec.timezone,
+        "week_start": spec.week_start,
+        "month_anchor": spec.month_anchor,
+        "shadow": spec.shadow,
+        "critical_may_pass": spec.critical_may_pass,
+        "parent": spec.parent_id,
+        "percent": percent_text(spec.percent),
+        "rollover_cap": None if spec.rollover_cap is None else budget.write(spec.rollover_cap),
+        "ttl_s": spec.context_ttl_s,
+        "limit_version": budget.limit_version,
+        "raised": budget.write(running),
+        "raises": [
+            RaiseView(
+                raise_id=one.raise_id,
+                amount=budget.write(one.amount),
+                starts_at=one.starts_at,
+                ends_at=one.ends_at,
+                reason=one.reason,
+            )
+            for one in budget.raises
+            if one.ends_at > now
+        ],
+    }
+
+
+def _balance(budget: Budget, window: Window | None, balance: Balance, now: datetime) -> dict[str, Any]:
+    limit = budget.limit_in(window, balance, now) if window else budget.limit_at(now)
+    return {
+        **amounts(budget, balance, limit),
+        "context_id": (window.context_id or None) if window else None,
+        "window_start": window.start if window else None,
+        "window_end": window.end if window else None,
+        "as_of": now,
+    }

@@ -1,29 +1,24 @@
-"""The bodies of /api/limits -> LimitSpec, with numbers taken as they were written."""
+"""The bodies of /api/limits, with numbers taken as they were written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
+from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-from budget_bus.errors import FieldError, Rejected
-from budget_bus.events.fields import Name
+from budget_bus.events.fields import Instant, Name, wrong_field
 from budget_bus.http.body import worded
 from budget_bus.http.problems import NotJson
 from budget_bus.http.query import ZoneName
-from budget_bus.money import MAX_NANOS, check_currency, parse_amount
-from budget_bus.policy.budget import DEFAULT_THRESHOLDS, LimitSpec, Policy, Unit
-from budget_bus.policy.scope import Scope, parse_scope
-from budget_bus.policy.windows import Period
-from budget_bus.providers.names import canonical_provider
-from budget_bus.settings import Settings
+from budget_bus.policy.budget import DEFAULT_THRESHOLDS
 
 B = TypeVar("B", bound=BaseModel)
+
+YEAR_S = 31_536_000
 
 
 def _whole(value: Any) -> Any:
@@ -43,6 +38,21 @@ def _amount(value: Any) -> Any:
     return number
 
 
+def _share(percent: Decimal) -> Decimal:
+    if not 0 <= percent <= 100:
+        raise ValueError("must be a percentage from 0 to 100")
+    if percent != round(percent, 4):
+        raise ValueError("must have at most 4 decimals")
+    return percent
+
+
+def _identity(value: Any) -> Any:
+    try:
+        return value if isinstance(value, UUID) else UUID(value)
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError(f"{value!r} is no budget_id; GET /api/limits lists them") from None
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -51,12 +61,28 @@ def _ascending(thresholds: list[int]) -> list[int]:
     return sorted(set(thresholds))
 
 
+def _bases(names: list[str]) -> list[str]:
+    if "forecast" in names:
+        raise ValueError("forecast is not there yet; alerts can look at spent and at committed")
+    return sorted(set(names), reverse=True)
+
+
 Whole = BeforeValidator(_whole)
 LimitAmount = Annotated[Decimal, BeforeValidator(_amount)]
+PeriodName = Literal["hourly", "daily", "weekly", "monthly", "total", "per_context"]
 PolicyName = Annotated[Literal["IGNORE", "WARN", "SOFT_LIMIT", "HARD_LIMIT"], BeforeValidator(_upper)]
-Percent = Annotated[int, Whole, Field(ge=1, le=10_000)]
-Thresholds = Annotated[list[Percent], Field(max_length=20), AfterValidator(_ascending)]
+BudgetId = Annotated[UUID, BeforeValidator(_identity)]
+Share = Annotated[Decimal, BeforeValidator(_amount), AfterValidator(_share)]
+Thresholds = Annotated[
+    list[Annotated[int, Whole, Field(ge=1, le=10_000)]], Field(max_length=20), AfterValidator(_ascending)
+]
 Ceiling = Annotated[int, Whole, Field(ge=100, le=10_000)]
+Seconds = Annotated[int, Whole, Field(ge=1, le=YEAR_S)]
+WeekStart = Annotated[int, Whole, Field(ge=0, le=6)]
+MonthAnchor = Annotated[int, Whole, Field(ge=1, le=31)]
+AlertOn = Annotated[
+    list[Literal["spent", "committed", "forecast"]], Field(min_length=1, max_length=3), AfterValidator(_bases)
+]
 
 
 class _Body(BaseModel):
@@ -66,43 +92,95 @@ class _Body(BaseModel):
 
 class LimitBody(_Body):
     """
-    A limit to set. `limit` is an amount of the currency, or a whole number of tokens or requests, as a string or a
-    number; `thresholds` are percent of it. Without `policy` the limit follows BUDGET_ENFORCEMENT_LEVEL.
+    A limit to set: either `limit`, or `parent` and `percent` for an allocation, whose limit follows its parent's.
+
+    Amounts are of the currency, or whole numbers of tokens or requests, as strings or numbers; `thresholds` are
+    percent of the limit. Without `policy` the limit follows BUDGET_ENFORCEMENT_LEVEL. An allocation has its parent's
+    period, unit and currency, and, unless it says otherwise, the parent's time zone, first days and `ttl_s`.
+    `rollover_cap` is the most that a window hands on to the next of what it did not use. `ttl_s` goes with per_context.
     """
 
-    period: Literal["hourly", "daily", "weekly", "monthly", "total"]
-    limit: LimitAmount
-    unit: Literal["cost", "tokens", "requests"] = "cost"
+    period: PeriodName | None = None
+    limit: LimitAmount | None = None
+    parent: BudgetId | None = None
+    percent: Share | None = None
+    unit: Literal["cost", "tokens", "requests"] | None = None
     scope: dict[str, Any] = Field(default_factory=dict)
     policy: PolicyName | None = None
     thresholds: Thresholds = list(DEFAULT_THRESHOLDS)
+    alert_on: AlertOn = ["spent"]
     timezone: ZoneName | None = None
     name: Name | None = None
     shadow: bool = False
+    critical_may_pass: bool = False
     currency: str | None = None
-    week_start: Annotated[int, Whole, Field(ge=0, le=6)] = 0
-    month_anchor: Annotated[int, Whole, Field(ge=1, le=31)] = 1
+    week_start: WeekStart | None = None
+    month_anchor: MonthAnchor | None = None
     ceiling_percent: Ceiling | None = None
+    rollover_cap: LimitAmount | None = None
+    ttl_s: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        _either(self)
+        if self.limit is None and self.parent is None and self.percent is None:
+            raise wrong_field("limit", "is required; or give parent and percent instead")
+        if self.percent is None and self.parent is not None:
+            raise wrong_field("percent", "is required with parent")
+        if self.parent is None and self.percent is not None:
+            raise wrong_field("parent", "is required with percent: the budget_id of what it is a part of")
+        if self.period is None and self.parent is None:
+            raise wrong_field("period", "is required")
+        return self
 
 
 class LimitPatch(_Body):
     """
-    What to change of a limit; the rest stays. Null gives `policy` back to the default and takes `ceiling_percent`
-    away. Scope, period and unit are what a limit is: for another one, set a new limit.
+    What to change of a limit; the rest stays. Null gives `policy` back to the default and takes `ceiling_percent` or
+    `rollover_cap` away. `parent` and `percent` make it an allocation, `limit` ends that. Scope, period and unit are
+    what a limit is: for another one, set a new limit.
     """
 
     limit: LimitAmount | None = None
+    parent: BudgetId | None = None
+    percent: Share | None = None
     policy: PolicyName | None = None
     thresholds: Thresholds | None = None
+    alert_on: AlertOn | None = None
     timezone: ZoneName | None = None
     name: Name | None = None
     shadow: bool | None = None
-    week_start: Annotated[int, Whole, Field(ge=0, le=6)] | None = None
-    month_anchor: Annotated[int, Whole, Field(ge=1, le=31)] | None = None
+    critical_may_pass: bool | None = None
+    week_start: WeekStart | None = None
+    month_anchor: MonthAnchor | None = None
     ceiling_percent: Ceiling | None = None
+    rollover_cap: LimitAmount | None = None
+    ttl_s: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        _either(self)
+        return self
 
 
-_NULLABLE = ("policy", "ceiling_percent")
+class RaiseBody(_Body):
+    """By how much a limit is raised, and until when or for how long from now; exactly one of the two."""
+
+    amount: LimitAmount
+    expires_at: Instant | None = None
+    ttl_s: Seconds | None = None
+    reason: Name | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.expires_at is None) == (self.ttl_s is None):
+            raise wrong_field("expires_at", "give exactly one of expires_at and ttl_s")
+        return self
+
+
+def _either(body: LimitBody | LimitPatch) -> None:
+    if body.limit is not None and (body.parent is not None or body.percent is not None):
+        raise wrong_field("limit", "does not go with parent and percent: an allocation's limit follows its parent's")
 
 
 def read_exact(model: type[B], raw: bytes) -> B:
@@ -122,78 +200,3 @@ def read_exact(model: type[B], raw: bytes) -> B:
         return model.model_validate(values)
     except ValidationError as error:
         raise worded(error) from None
-
-
-def spec_of(body: LimitBody, settings: Settings) -> LimitSpec:
-    """
-    The limit that a body asks for.
-
-    Raises:
-        Rejected: names the field that is wrong.
-    """
-    scope, unit = parse_scope(body.scope, provider_name=canonical_provider), Unit(body.unit)
-    if unit is not Unit.COST and body.currency is not None:
-        raise Rejected("invalid input", [FieldError("currency", f"goes with unit cost, not {unit.value}")])
-    return LimitSpec(
-        name=body.name or _name(body.period, scope),
-        scope=scope,
-        period=Period(body.period),
-        unit=unit,
-        limit=_limit(body.limit, unit),
-        currency=check_currency(body.currency or settings.default_currency) if unit is Unit.COST else None,
-        policy=Policy(body.policy) if body.policy else None,
-        ceiling_percent=body.ceiling_percent,
-        thresholds=tuple(body.thresholds),
-        timezone=body.timezone or settings.timezone,
-        week_start=body.week_start,
-        month_anchor=body.month_anchor,
-        shadow=body.shadow,
-    )
-
-
-# What a new statement about an existing budget leaves as it is unless it names it.
-KEPT = (
-    "name", "policy", "thresholds", "timezone", "shadow", "currency", "week_start", "month_anchor", "ceiling_percent"
-)  # fmt: skip
-
-
-def same_budget(one: LimitSpec, other: LimitSpec) -> bool:
-    """Whether both are about the same scope, period and unit: what a budget is."""
-    return (one.scope.to_json(), one.period, one.unit) == (other.scope.to_json(), other.period, other.unit)
-
-
-def patched(spec: LimitSpec, patch: LimitPatch) -> LimitSpec:
-    """
-    *spec* with what *patch* sets.
-
-    Raises:
-        Rejected: a field is null that cannot be, or the amount does not fit the unit.
-    """
-    changes: dict[str, Any] = {}
-    for name in patch.model_fields_set:
-        value = getattr(patch, name)
-        if value is None and name not in _NULLABLE:
-            raise Rejected("invalid input", [FieldError(name, "must not be null; leave it out to keep it")])
-        changes[name] = value
-    if "limit" in changes:
-        changes["limit"] = _limit(changes["limit"], spec.unit)
-    if changes.get("policy") is not None:
-        changes["policy"] = Policy(changes["policy"])
-    if "thresholds" in changes:
-        changes["thresholds"] = tuple(changes["thresholds"])
-    return replace(spec, **changes)
-
-
-def _limit(amount: Decimal, unit: Unit) -> int:
-    if unit is Unit.COST:
-        return parse_amount(amount, field="limit")
-    if amount != int(amount) or not 0 <= amount <= MAX_NANOS:
-        message = f"must be a whole number of {unit.value} from 0 to {MAX_NANOS}"
-        raise Rejected("invalid input", [FieldError("limit", message)])
-    return int(amount)
-
-
-def _name(period: str, scope: Scope) -> str:
-    said: Mapping[str, Any] = scope.to_json()
-    words = [f"{name}={json.dumps(value) if not isinstance(value, str) else value}" for name, value in said.items()]
-    return " ".join([period, *words])[:200]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Literal
-from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from budget_bus.errors import NotFound
-from budget_bus.http.budgets import BudgetView, views
-from budget_bus.http.limit_body import KEPT, LimitBody, LimitPatch, patched, read_exact, same_budget, spec_of
+from budget_bus.errors import FieldError, NotFound, Rejected
+from budget_bus.http.budgets import BudgetView, budget_id_of, view, views
+from budget_bus.http.limit_body import LimitBody, LimitPatch, PeriodName, read_exact
+from budget_bus.http.limit_spec import kept, patched, spec_of
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Names, Page, Query, read_cursor, write_cursor
 from budget_bus.http.route import Answer, Endpoint
-from budget_bus.policy.budget import Budget
+from budget_bus.policy.budget import Budget, LimitSpec
 from budget_bus.store import limits
 
 _SCOPE_FILTERS = ("component", "provider", "model", "tier", "task_type", "user", "context_id")
@@ -25,7 +24,7 @@ class LimitQuery(Page):
     """A filter by a scope's field finds the budgets whose scope names that field and admits one of the values."""
 
     name: Names = Field(default_factory=list)
-    period: list[Literal["hourly", "daily", "weekly", "monthly", "total"]] = Field(default_factory=list)
+    period: list[PeriodName] = Field(default_factory=list)
     unit: list[Literal["cost", "tokens", "requests"]] = Field(default_factory=list)
     component: Names = Field(default_factory=list)
     provider: Names = Field(default_factory=list)
@@ -49,13 +48,15 @@ async def set_limit(call: Call[Query, LimitBody]) -> Answer:
 
     Of an existing budget only what the body names changes: a new amount must not soften a hard limit.
     """
-    spec = spec_of(call.body, call.parts.settings)
-    for budget in await limits.list_limits(call.parts.pool):
-        if same_budget(budget.spec, spec):
-            unnamed = set(KEPT) - call.body.model_fields_set
-            spec = replace(spec, **{name: getattr(budget.spec, name) for name in unnamed})
-    budget, created = await limits.set_limit(call.parts.pool, spec, actor=call.actor)
-    return Answer(await _view(call, budget), 201 if created else 200)
+    parts, body = call.parts, call.body
+    spec = spec_of(body, parts.settings, await _parent(call))
+
+    # What is kept is read under the catalogue's lock: two who change different things must not undo each other's.
+    def keep(before: Budget | None) -> LimitSpec:
+        return kept(spec, body, before.spec if before else None)
+
+    budget, created = await limits.set_limit(parts.pool, spec, actor=call.actor, now=parts.now(), keep=keep)
+    return Answer(await view(parts, budget), 201 if created else 200)
 
 
 async def list_limits(call: Call[LimitQuery, None]) -> Answer:
@@ -70,36 +71,43 @@ async def list_limits(call: Call[LimitQuery, None]) -> Answer:
 
 async def get_limit(call: Call[Query, None]) -> Answer:
     """One budget."""
-    return Answer(await _view(call, await limits.get_limit(call.parts.pool, _id(call))))
+    return Answer(await view(call.parts, await limits.get_limit(call.parts.pool, budget_id_of(call))))
 
 
 async def change_limit(call: Call[Query, LimitPatch]) -> Answer:
     """Change some of a budget's fields; what is not named stays."""
-    before = await limits.get_limit(call.parts.pool, _id(call))
-    spec = patched(before.spec, call.body)
-    budget, _ = await limits.set_limit(call.parts.pool, spec, actor=call.actor, budget_id=before.budget_id)
-    return Answer(await _view(call, budget))
+    parts, budget_id = call.parts, budget_id_of(call)
+    found = await limits.get_limit(parts.pool, budget_id)
+
+    def keep(before: Budget | None) -> LimitSpec:
+        return patched((before or found).spec, call.body)
+
+    budget, _ = await limits.set_limit(
+        parts.pool, found.spec, actor=call.actor, budget_id=budget_id, now=parts.now(), keep=keep
+    )
+    return Answer(await view(parts, budget))
 
 
 async def remove_limit(call: Call[Query, None]) -> Answer:
-    """Take a budget out of force."""
-    await limits.remove_limit(call.parts.pool, _id(call), actor=call.actor)
+    """
+    Take a budget out of force.
+
+    Raises:
+        Conflict: it has allocations; these are to be removed first.
+    """
+    await limits.remove_limit(call.parts.pool, budget_id_of(call), actor=call.actor)
     return Answer(status=204)
 
 
-async def _view(
-    call: Call[Query, LimitBody] | Call[Query, LimitPatch] | Call[Query, None], budget: Budget
-) -> BudgetView:
-    (view,) = await views(call.parts, [budget])
-    return view
-
-
-def _id(call: Call[Query, LimitPatch] | Call[Query, None]) -> UUID:
-    text = call.path["budget_id"]
+async def _parent(call: Call[Query, LimitBody]) -> LimitSpec | None:
+    """Only for what an allocation takes from it: whether it fits is judged when it is set."""
+    if call.body.parent is None:
+        return None
     try:
-        return UUID(text)
-    except ValueError:
-        raise NotFound(f"no budget {text!r}; a budget_id is a UUID, as GET /api/limits lists it") from None
+        return (await limits.get_limit(call.parts.pool, call.body.parent)).spec
+    except NotFound:
+        message = f"names no budget in force: {call.body.parent}"
+        raise Rejected("invalid input", [FieldError("parent", message)]) from None
 
 
 def _wanted(budget: Budget, query: LimitQuery) -> bool:

@@ -1,4 +1,4 @@
-"""What the gateway reads of the books: usage sums, balances, holds, alerts, progress."""
+"""What the gateway reads of the books: usage sums, holds, alerts, progress."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from budget_bus.errors import NotFound
-from budget_bus.policy.budget import Balance, Budget, Policy
-from budget_bus.policy.windows import Window
-from budget_bus.store.balances import balance_from_row, ledger_sum
-from budget_bus.store.catalogue import place_of
+from budget_bus.policy.budget import Policy
 from budget_bus.store.sql import queries
 
 _SQL = queries("reads")
@@ -114,24 +111,6 @@ async def usage(
 async def consumed(pool: asyncpg.Pool, topics: Sequence[str]) -> list[str]:
     """Those of *topics* of which every partition has had a consumer at work within the last seconds."""
     return [row["topic"] for row in await pool.fetch(_SQL["consumed"], topics)]
-
-
-async def balances(pool: asyncpg.Pool, wanted: Sequence[tuple[Budget, Window]]) -> list[Balance]:
-    """The balance of each budget's window, in the order of *wanted*; one not yet born is summed from the ledger."""
-    places = [place_of(budget, window) for budget, window in wanted]
-    columns = [list(column) for column in zip(*places, strict=True)] if places else [[], [], []]
-    found = {
-        (row["budget_id"], row["context_id"], row["window_start"]): balance_from_row(row)
-        for row in await pool.fetch(_SQL["balances"], *columns)
-    }
-    out = []
-    for budget, window in wanted:
-        balance = found.get(place_of(budget, window))
-        if balance is None:
-            async with pool.acquire() as connection:
-                balance = Balance(await ledger_sum(connection, budget, window))
-        out.append(balance)
-    return out
 
 
 async def default_policy(pool: asyncpg.Pool, setting: Policy) -> Policy:

@@ -36,12 +36,6 @@ WHERE ($13::text[] IS NULL OR component = ANY ($13)) AND ($14::text[] IS NULL OR
     AND ($17::text[] IS NULL OR user_name = ANY ($17)) AND ($18::text[] IS NULL OR context_id = ANY ($18))
 GROUP BY 1, 2, 3, 4, 5, 6, 7;
 
--- name: balances
--- $1 budget_ids, $2 context_ids, $3 window_starts
-SELECT b.budget_id, b.context_id, b.window_start, b.spent, b.held, b.unconfirmed, b.carried_in, b.carried_out
-FROM balance b JOIN unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS w (budget_id, context_id, window_start)
-    ON b.budget_id = w.budget_id AND b.context_id = w.context_id AND b.window_start = w.window_start;
-
 -- name: enforcement_level
 -- What an operator set at run time, else no row.
 SELECT value FROM config WHERE key = 'enforcement_level';

@@ -13,7 +13,8 @@ from budget_bus.errors import Rejected
 from budget_bus.events.usage import UsageRecorded
 from budget_bus.http.check import CheckBody
 from budget_bus.http.holds import ExtendBody
-from budget_bus.http.limit_body import LimitBody, LimitPatch, patched, read_exact, spec_of
+from budget_bus.http.limit_body import LimitBody, LimitPatch, read_exact
+from budget_bus.http.limit_spec import patched, spec_of
 from budget_bus.http.limits import LimitQuery
 from budget_bus.http.problems import NotJson
 from budget_bus.http.query import place, read_cursor, read_query, write_cursor
