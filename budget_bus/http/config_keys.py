@@ -55,7 +55,7 @@ def read_equivalents(raw: Any) -> list[list[str]]:
     Raises:
         Rejected: as `parse_equivalents`.
     """
-    return parse_equivalents(raw, provider_name=canonical_provider).to_json()
+    return parse_equivalents(raw, provider_name=canonical_provider)
 
 
 # A further key is one more entry here. What the books keep under other names is nobody's to set.

@@ -1,11 +1,10 @@
-"""Which models an operator holds to be equal in use, so that a cheaper one can be suggested for another."""
+"""Which models an operator holds to be equal in use, so that decisions can suggest a cheaper one."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from budget_bus.errors import FieldError, Rejected
 
@@ -16,38 +15,14 @@ _MAX_NAME = 200  # characters, as of a name on the wire
 _FORM = 'a list of lists such as [["openai/gpt-4o", "anthropic/claude-sonnet-4-5"]]'
 
 
-class Model(NamedTuple):
-    """A model and its provider, by its stored name."""
-
-    provider: str
-    model: str
-
-    def __str__(self) -> str:
-        return f"{self.provider}/{self.model}"
-
-
-@dataclass(frozen=True, slots=True)
-class Equivalents:
-    """Groups of models that stand in for each other; a model is in at most one."""
-
-    groups: tuple[tuple[Model, ...], ...] = ()
-
-    def of(self, provider: str, model: str) -> tuple[Model, ...]:
-        """What may stand in for a model (its provider by the stored name), in the operator's order, without itself."""
-        asked = Model(provider, model)
-        group = next((group for group in self.groups if asked in group), ())
-        return tuple(other for other in group if other != asked)
-
-    def to_json(self) -> list[list[str]]:
-        """The one spelling of these groups, which `parse_equivalents` reads again."""
-        return [[str(model) for model in group] for group in self.groups]
-
-
-def parse_equivalents(raw: Any, *, provider_name: Callable[[str], str] = str) -> Equivalents:
+def parse_equivalents(raw: Any, *, provider_name: Callable[[str], str] = str) -> list[list[str]]:
     """
     Read groups of "provider/model". A model's name may hold further slashes; its case matters, outer spaces do not.
 
     *provider_name* gives a provider's stored name: calls carry it, so an alias would stand in for nothing.
+
+    Returns:
+        The groups in one spelling, which is read again as itself.
 
     Raises:
         Rejected: names `value`, the place in it that is wrong, and what it may be.
@@ -56,7 +31,7 @@ def parse_equivalents(raw: Any, *, provider_name: Callable[[str], str] = str) ->
         raise _wrong(f"must be {_FORM}")
     if len(raw) > MAX_GROUPS:
         raise _wrong(f"has {len(raw)} groups; at most {MAX_GROUPS} are kept")
-    seen: dict[Model, str] = {}
+    seen: dict[str, str] = {}
     groups = []
     for number, names in enumerate(raw):
         if not MIN_MODELS <= len(names) <= MAX_MODELS:
@@ -69,15 +44,15 @@ def parse_equivalents(raw: Any, *, provider_name: Callable[[str], str] = str) ->
                 raise _wrong(f"{where}: {model} is at {seen[model]} already; a model is in one group, once")
             seen[model] = where
             group.append(model)
-        groups.append(tuple(group))
-    return Equivalents(tuple(groups))
+        groups.append(group)
+    return groups
 
 
-def _model(where: str, raw: Any, provider_name: Callable[[str], str]) -> Model:
+def _model(where: str, raw: Any, provider_name: Callable[[str], str]) -> str:
     provider, slash, model = raw.partition("/") if isinstance(raw, str) else ("", "", "")
     if not slash:
         raise _wrong(f'{where} must be "provider/model", such as "openai/gpt-4o"')
-    return Model(provider_name(_name(where, provider, "a provider")), _name(where, model, "a model"))
+    return f"{provider_name(_name(where, provider, 'a provider'))}/{_name(where, model, 'a model')}"
 
 
 def _name(where: str, raw: str, what: str) -> str:

@@ -97,6 +97,26 @@ async def test_a_limit_with_a_policy_of_its_own_keeps_it(pool: asyncpg.Pool) -> 
     assert (before["action"], ignored["action"], denied["action"]) == ("warn", "allow", "deny")
 
 
+async def test_equivalents_set_at_run_time_are_suggested_by_the_next_denial(
+    client: httpx2.AsyncClient, pool: asyncpg.Pool
+) -> None:
+    books = Books(pool)
+    await books.limit(1_000_000)  # nanos: less than the tokens cost there, more than they cost at the other
+    decider = books.decider()
+
+    async def suggested() -> set[str]:
+        (answer,) = await books.ask(check(provider="anthropic", model="claude-3-haiku"), by=decider)
+        assert answer["action"] == "deny"
+        return {one["provider"] for one in answer["suggestions"]["alternatives"]}
+
+    # One of the cheapest of its provider, whose own models would come before equivalents and leave no room.
+    assert "google" not in await suggested()
+    # By aliases, which no call would match if they were kept.
+    await put(client, EQUAL, [["Claude/claude-3-haiku", "gemini/gemini-2.0-flash"]])
+    assert await pool.fetchval("SELECT value FROM config") == [["anthropic/claude-3-haiku", "google/gemini-2.0-flash"]]
+    assert "google" in await suggested()
+
+
 async def test_without_the_bump_the_decider_would_go_on_with_the_old_level(pool: asyncpg.Pool) -> None:
     books = Books(pool)
     await books.limit(0, policy=None)
