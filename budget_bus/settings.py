@@ -250,8 +250,8 @@ def _allocations(merged: Mapping[str, str]) -> dict[str, Decimal]:
             percent = Decimal(text.strip())
         except InvalidOperation:
             percent = Decimal("NaN")
-        if not (percent.is_finite() and 0 <= percent <= 100):
-            raise ConfigError(f"{variable}={text!r} is not a percentage between 0 and 100")
+        if not (percent.is_finite() and 0 <= percent <= 100 and percent == round(percent, 4)):
+            raise ConfigError(f"{variable}={text!r} is not a percentage between 0 and 100 with at most 4 decimals")
         found[match.group(1)] = percent
     return found
 

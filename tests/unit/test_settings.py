@@ -51,6 +51,7 @@ def test_only_what_is_handed_over_is_read(tmp_path: Path, monkeypatch: pytest.Mo
         pytest.param({"DAILY_BUDGET_LIMIT": "-1"}, "DAILY_BUDGET_LIMIT=-1", id="a negative amount"),
         pytest.param({"DAILY_BUDGET_LIMIT": "lots"}, "write for example 12.50", id="an amount that is none"),
         pytest.param({"RHETOR_ALLOCATION": "130"}, "RHETOR_ALLOCATION", id="a part larger than the whole"),
+        pytest.param({"RHETOR_ALLOCATION": "33.33333"}, "at most 4 decimals", id="a part too fine to be kept"),
         pytest.param(
             {"A_ALLOCATION": "60", "B_ALLOCATION": "50"}, "must not pass 100", id="parts larger than the whole"
         ),
