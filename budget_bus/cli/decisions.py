@@ -15,6 +15,8 @@ decisions = typer.Typer(help="List and show the answers that checks got.", no_ar
 
 _COLUMNS = {
     "Decided at": "decided_at",
+    "Component": "component",
+    "Model": "model",
     "Request id": "request_id",
     "Action": "action",
     "Reason": "reason",
@@ -55,6 +57,9 @@ def list_decisions(
     action: Annotated[
         list[ActionName] | None, typer.Option(help="Only these: allow, warn, degrade or deny; may be repeated.")
     ] = None,
+    component: Annotated[list[str] | None, typer.Option(help="Only of this component; may be repeated.")] = None,
+    provider: Annotated[list[str] | None, typer.Option(help="Only of this provider; may be repeated.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Only of this model; may be repeated.")] = None,
     budget: Annotated[
         list[str] | None, typer.Option(metavar="BUDGET_ID", help="Only where this budget counted; may be repeated.")
     ] = None,
@@ -70,6 +75,9 @@ def list_decisions(
     """
     query = {
         "action": [name.value for name in action or []],
+        "component": component or [],
+        "provider": provider or [],
+        "model": model or [],
         "budget_id": budget or [],
         "since": since,
         "until": until,

@@ -181,9 +181,14 @@ class Session:
                 self.decider.estimator, asked, question.call.provider, estimate, calls=calls, at=self.now
             )
         text = response.model_dump_json()
-        self._decided.append(Decided(asked.request_id, question.digest, verdict.action.value, text, self.now))
+        call, action = question.call, verdict.action.value
+        self._decided.append(
+            Decided(
+                asked.request_id, question.digest, action, text, self.now, call.component, call.provider, call.model
+            )
+        )  # fmt: skip
         self.known[asked.request_id] = Known(question.digest, text)
-        self.actions.append(verdict.action.value)
+        self.actions.append(action)
         self.replies.append(question.reply(text.encode()))
 
     def _suggest(self, question: Question, estimate: Estimate, lines: Sequence[Line]) -> Suggestions:

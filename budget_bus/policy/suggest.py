@@ -49,7 +49,8 @@ def cheaper(
     most: int = 3,
 ) -> list[Candidate]:
     """
-    At most *most* candidates that fit and cost strictly less *than* the call that was asked for, best first.
+    Candidates that fit and cost strictly less *than* the call that was asked for, best first: at most *most* of the
+    asked provider, and as many of the operator's equivalents.
 
     Models of the asked provider come before the operator's equivalents, since nothing but a name has to change for
     them. Within each the dearest comes first: of what fits it is likely the closest in what it can do. A model that is
@@ -58,9 +59,8 @@ def cheaper(
     found: dict[tuple[str, str], Candidate] = {}
     below = (candidate for candidate in candidates if candidate.cost < than)
     for candidate in sorted(below, key=lambda c: (c.equivalent, -c.cost, c.provider, c.model)):
-        if len(found) >= most:
-            break
         key = (candidate.provider, candidate.model)
-        if key not in found and fits(candidate):
+        enough = sum(other.equivalent == candidate.equivalent for other in found.values()) >= most
+        if not enough and key not in found and fits(candidate):
             found[key] = candidate
     return list(found.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -16,10 +16,13 @@ _SQL = queries("decisions")
 
 
 class Logged(NamedTuple):
-    """A decision; `answer` is the check.response JSON as it was sent."""
+    """A decision; `answer` is the check.response JSON as it was sent. Earlier releases did not keep who asked."""
 
     request_id: UUID
     decided_at: datetime
+    component: str | None
+    provider: str | None
+    model: str | None
     answer: str
 
 
@@ -30,16 +33,22 @@ async def decisions(
     budget_ids: Sequence[UUID] | None,
     since: datetime | None,
     until: datetime | None,
+    filters: Mapping[str, Sequence[str]],
     before: tuple[datetime, UUID] | None,
     count: int,
 ) -> list[Logged]:
-    """At most *count* decisions of `[since, until)`, newest first, before the one decided at *before*."""
+    """
+    At most *count* decisions of `[since, until)`, newest first, before the one decided at *before*.
+
+    *filters* gives the allowed values of some of component, provider and model; providers are stored names.
+    """
     ids = [str(budget_id) for budget_id in budget_ids] if budget_ids else None
     patterns = [f"%{budget_id}%" for budget_id in ids or ()]
+    picked = [list(filters[name]) if filters.get(name) else None for name in ("component", "provider", "model")]
     rows = await pool.fetch(
-        _SQL["decisions"], actions or None, since, until, *(before or (None, None)), ids, patterns, count
+        _SQL["decisions"], actions or None, since, until, *(before or (None, None)), ids, patterns, *picked, count
     )
-    return [Logged(row["request_id"], row["decided_at"], row["answer"]) for row in rows]
+    return [Logged(*row) for row in rows]
 
 
 async def decision(pool: asyncpg.Pool, request_id: UUID) -> str:

@@ -29,6 +29,9 @@ class Decided(NamedTuple):
     action: str
     answer: str
     decided_at: datetime
+    component: str
+    provider: str
+    model: str
 
 
 class Placed(NamedTuple):
@@ -216,7 +219,7 @@ async def place(
     Raises:
         Retryable: another decider answered one of them since; roll back and look again.
     """
-    arrays: list[Any] = _columns(decided, 5)
+    arrays: list[Any] = _columns(decided, 8)
     arrays += _columns(placed, 19)
     balances = sorted(held)
     try:

@@ -60,7 +60,8 @@ async def test_an_answer_is_shown_byte_for_byte_as_it_was_sent(client: httpx2.As
     assert shown.content == books.replies[0].value
     assert shown.headers["content-type"] == "application/json"
     listed = await client.get("/api/decisions")
-    assert listed.content == b'{"items":[' + books.replies[0].value + b'],"next_cursor":null}'
+    who = b'{"component": "rhetor", "provider": "openai", "model": "gpt-4o",'
+    assert listed.content == b'{"items":[' + who + books.replies[0].value[1:] + b'],"next_cursor":null}'
 
 
 async def test_pages_are_newest_first_and_have_every_decision_once_while_new_ones_come(
@@ -143,7 +144,7 @@ async def test_an_unknown_decision_is_404(client: httpx2.AsyncClient, name: str)
     [
         pytest.param({"action": "released"}, "action", id="what is no decision"),
         pytest.param({"budget_id": "x"}, "budget_id", id="no id"),
-        pytest.param({"component": "rhetor"}, "component", id="a filter that there is not"),
+        pytest.param({"user": "ada"}, "user", id="a filter that there is not"),
         pytest.param({"since": "2026-06-01T12:00:00"}, "since", id="no zone"),
         pytest.param({"since": "2026-06-02T00:00:00Z", "until": "2026-06-02T00:00:00Z"}, "until", id="an empty span"),
         pytest.param({"cursor": "e30"}, "cursor", id="no cursor of ours"),
@@ -156,6 +157,21 @@ async def test_a_wrong_parameter_is_named(client: httpx2.AsyncClient, query: dic
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
+async def test_decisions_are_found_by_who_asked_for_what_the_denied_too(
+    client: httpx2.AsyncClient, books: Books
+) -> None:
+    await books.limit(0, scope={"component": "codex"})
+    denied, allowed = check(component="codex"), check(model="gpt-4o-mini")
+    await books.ask(denied, allowed)
+    for query, expected in (
+        ({"component": "codex"}, [denied]),
+        ({"model": "gpt-4o-mini"}, [allowed]),
+        ({"provider": "OpenAI", "component": ["codex", "ergon"]}, [denied]),
+        ({"provider": "groq"}, []),
+    ):
+        assert await ids(client, **query) == [asked["request_id"] for asked in expected]
+
+
 async def test_a_page_is_found_by_its_index_also_with_a_plan_for_any_parameters(pool: asyncpg.Pool) -> None:
     async with pool.acquire() as connection:
         await connection.execute(
@@ -165,10 +181,12 @@ async def test_a_page_is_found_by_its_index_also_with_a_plan_for_any_parameters(
         )
         await connection.execute("ANALYZE decision")
         sql = queries("decisions")["decisions"]
-        types = "text[], timestamptz, timestamptz, timestamptz, uuid, text[], text[], int"
+        types = "text[], timestamptz, timestamptz, timestamptz, uuid, text[], text[], text[], text[], text[], int"
         await connection.execute(f"PREPARE log ({types}) AS {sql}")
         await connection.execute("SET plan_cache_mode = force_generic_plan")
-        plan = await connection.fetch("EXPLAIN EXECUTE log (null, null, now(), now(), null, null, '{}', 100)")
+        plan = await connection.fetch(
+            "EXPLAIN EXECUTE log (null, null, now(), now(), null, null, '{}', null, null, null, 100)"
+        )
     text = "\n".join(row[0] for row in plan)
     condition = text.partition("Index Cond: ")[2].partition("\n")[0]
     assert "using decision_log" in text
@@ -189,8 +207,8 @@ async def test_the_command_lists_and_shows(kafka: str, settings: Settings, books
         (answer,) = (await budget(served, *denied, "--format", "json")).json
         assert answer["request_id"] == second["request_id"]
         table = (await budget(served, "decisions", "list", "--format", "csv")).out.splitlines()
-        assert table[0].startswith("decided_at,request_id,action,reason,")
-        assert [line.split(",")[1:3] for line in table[1:]] == [
+        assert table[0].startswith("decided_at,component,model,request_id,action,reason,")
+        assert [line.split(",")[3:5] for line in table[1:]] == [
             [second["request_id"], "deny"],
             [first["request_id"], "allow"],
         ]

@@ -93,24 +93,26 @@ WHERE h.request_id = u.request_id;
 
 -- name: place
 -- Decisions, holds and balances in one statement: all of a batch or nothing of it.
--- $1..$5 decisions: request_ids, digests, actions, answers, decided_at; $6..$24 holds: request_ids, components,
--- providers, models, tiers, task_types, context_ids, users, tags, cost_nanos, tokens, currencies, balance_ids and
--- amounts as text arrays, decided_at, expires_at, lease, calls, units; $25, $26 balance_ids (locked) and held deltas
+-- $1..$8 decisions: request_ids, digests, actions, answers, decided_at, components, providers, models; $9..$27 holds:
+-- request_ids, components, providers, models, tiers, task_types, context_ids, users, tags, cost_nanos, tokens,
+-- currencies, balance_ids and amounts as text arrays, decided_at, expires_at, lease, calls, units; $28, $29
+-- balance_ids (locked) and held deltas
 WITH decided AS (
-    INSERT INTO decision (request_id, digest, action, answer, decided_at)
-    SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[])
+    INSERT INTO decision (request_id, digest, action, answer, decided_at, component, provider, model)
+    SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
+                         $8::text[])
 ), placed AS (
     INSERT INTO hold (request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags,
                       cost_nanos, tokens, currency, balance_ids, amounts, decided_at, expires_at, lease, calls, units)
     SELECT u.request_id, 'open', u.component, u.provider, u.model, u.tier, u.task_type, u.context_id, u.user_name,
            u.tags, u.cost_nanos, u.tokens, u.currency, u.balance_ids::bigint[], u.amounts::bigint[], u.decided_at,
            u.expires_at, u.lease, u.calls, u.units
-    FROM unnest($6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[],
-                $14::jsonb[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[], $20::timestamptz[],
-                $21::timestamptz[], $22::boolean[], $23::bigint[], $24::text[])
+    FROM unnest($9::uuid[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[],
+                $17::jsonb[], $18::bigint[], $19::bigint[], $20::text[], $21::text[], $22::text[], $23::timestamptz[],
+                $24::timestamptz[], $25::boolean[], $26::bigint[], $27::text[])
         AS u (request_id, component, provider, model, tier, task_type, context_id, user_name, tags, cost_nanos, tokens,
               currency, balance_ids, amounts, decided_at, expires_at, lease, calls, units)
 )
 UPDATE balance b SET held = b.held + u.held
-FROM unnest($25::bigint[], $26::bigint[]) AS u (balance_id, held)
+FROM unnest($28::bigint[], $29::bigint[]) AS u (balance_id, held)
 WHERE b.balance_id = u.balance_id;

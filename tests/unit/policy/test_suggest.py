@@ -62,6 +62,11 @@ def test_the_largest_output_is_found_in_few_steps_that_stay_in_range(most: int, 
         ),
         pytest.param([of("b", 5), of("a", 5)], ["a", "b"], id="one price, in the order of names"),
         pytest.param([of("a", 9), of("b", 8), of("c", 7), of("d", 6)], ["a", "b", "c"], id="three at most"),
+        pytest.param(
+            [of("a", 9), of("b", 8), of("c", 7), of("d", 6), of("x", 1, provider="groq", equivalent=True)],
+            ["a", "b", "c", "x"],
+            id="many of the provider do not crowd out an equivalent",
+        ),
         pytest.param([of("a", 5, equivalent=True), of("a", 5)], ["a"], id="a model that is named twice, once"),
         pytest.param([of("unfit", 9), of("a", 1)], ["a"], id="one that does not fit"),
     ],
@@ -77,8 +82,12 @@ def test_nothing_better_is_left_out(candidates: list[Candidate], than: int, most
     good = {c for c in candidates if c.cost < than and c.model not in unfit}
     assert set(found) <= good
     named = {(c.provider, c.model) for c in found}
-    assert len(named) == len(found) == min(most, len({(c.provider, c.model) for c in good}))
+    assert len(named) == len(found)
     ranks = [(c.equivalent, -c.cost) for c in found]
     assert ranks == sorted(ranks)
-    missed = [(c.equivalent, -c.cost) for c in good if (c.provider, c.model) not in named]
-    assert all(rank >= ranks[-1] for rank in missed if ranks)
+    for equivalent in (False, True):
+        mine = [c for c in found if c.equivalent is equivalent]
+        missed = [c for c in good if c.equivalent is equivalent and (c.provider, c.model) not in named]
+        assert len(mine) <= most
+        assert not missed or len(mine) == most
+        assert all(c.cost <= mine[-1].cost for c in missed if mine)
