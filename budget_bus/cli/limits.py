@@ -1,17 +1,18 @@
-"""`budget set-limit` and `budget limits`: which budgets there are."""
+"""`budget set-limit` and `budget limits`: which budgets there are. Raises and windows are in raises.py."""
 
 from __future__ import annotations
 
 import json
 from enum import StrEnum
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
+from budget_bus.cli import raises
 from budget_bus.cli.gateway import ask, items
+from budget_bus.cli.limit_words import BudgetArgument, amount_in, budget_id_of, measure, number, seconds
 from budget_bus.cli.render import Format, FormatOption, show
-from budget_bus.errors import NotFound, Rejected
+from budget_bus.errors import Rejected
 
 # ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
 
@@ -25,6 +26,8 @@ _COLUMNS = {
     "Unit": "unit",
     "Limit": "limit",
     "Currency": "currency",
+    "Part of": "part_of",
+    "Context": "context_id",
     "Spent": "spent",
     "Available": "available",
     "Policy": "policy",
@@ -42,6 +45,7 @@ class LimitPeriod(StrEnum):
     WEEKLY = "weekly"
     MONTHLY = "monthly"
     TOTAL = "total"
+    PER_CONTEXT = "per_context"
 
 
 class LimitUnit(StrEnum):
@@ -50,6 +54,13 @@ class LimitUnit(StrEnum):
     COST = "cost"
     TOKENS = "tokens"
     REQUESTS = "requests"
+
+
+class Basis(StrEnum):
+    """What thresholds are compared with."""
+
+    SPENT = "spent"
+    COMMITTED = "committed"
 
 
 class PolicyName(StrEnum):
@@ -63,11 +74,19 @@ class PolicyName(StrEnum):
 
 Names = list[str] | None
 PeriodArgument = Annotated[
-    LimitPeriod,
-    typer.Argument(metavar="PERIOD", help="hourly, daily, weekly, monthly or total.", case_sensitive=False),
+    LimitPeriod | None,
+    typer.Argument(
+        metavar="PERIOD",
+        help="hourly, daily, weekly, monthly, total or per_context; left out with --parent.",
+        case_sensitive=False,
+    ),
 ]
 AmountArgument = Annotated[
-    str, typer.Argument(metavar="AMOUNT", help="The limit: 10.0 of the currency, or whole tokens or requests.")
+    str | None,
+    typer.Argument(
+        metavar="AMOUNT",
+        help="The limit: 10.0 of the currency, or whole tokens or requests; left out with --parent.",
+    ),
 ]
 ScopeOption = Annotated[
     str | None, typer.Option(help='The scope as JSON, e.g. {"user": {"not": ["bot"]}}; instead of the above.')
@@ -76,16 +95,35 @@ PolicyOption = Annotated[
     PolicyName | None,
     typer.Option("--policy", "--policy-type", case_sensitive=False, help="What happens over the limit."),
 ]
-UnitOption = Annotated[LimitUnit, typer.Option(help="What is counted.", case_sensitive=False)]
+UnitOption = Annotated[
+    LimitUnit | None, typer.Option(help="What is counted: cost, unless said otherwise.", case_sensitive=False)
+]
+ParentOption = Annotated[
+    str | None, typer.Option(help="Make it an allocation: a part of this budget, by id or name, with --percent.")
+]
+PercentOption = Annotated[str | None, typer.Option(help="Which percentage of --parent, e.g. 30 or 12.5.")]
+RolloverOption = Annotated[
+    str | None, typer.Option(help="Hand on at most this much of what a window did not use to the next; none: nothing.")
+]
+TtlOption = Annotated[
+    str | None, typer.Option(help="per_context: how long a context has from its first call on, e.g. 2h; else a day.")
+]
+CriticalOption = Annotated[bool | None, typer.Option(help="Let calls of priority critical pass a hard limit.")]
+AlertOnOption = Annotated[
+    list[Basis] | None,
+    typer.Option(help="What thresholds look at: spent, committed, or both; may be repeated.", case_sensitive=False),
+]
 ThresholdOption = Annotated[
     list[int] | None, typer.Option(help="Alert at this percentage; may be repeated (else 50, 80, 100).")
 ]
 
 
 def set_limit(
-    period: PeriodArgument,
-    amount: AmountArgument,
+    period: PeriodArgument = None,
+    amount: AmountArgument = None,
     *,
+    parent: ParentOption = None,
+    percent: PercentOption = None,
     provider: Annotated[Names, typer.Option(help="Only calls of this provider; repeat it for any of several.")] = None,
     component: Annotated[Names, typer.Option(help="Only calls of this component; may be repeated.")] = None,
     model: Annotated[Names, typer.Option(help="Only this model; * stands for anything; may be repeated.")] = None,
@@ -95,10 +133,14 @@ def set_limit(
     user: Annotated[Names, typer.Option(help="Only this user; may be repeated.")] = None,
     scope: ScopeOption = None,
     policy: PolicyOption = None,
-    unit: UnitOption = LimitUnit.COST,
+    unit: UnitOption = None,
     name: Annotated[str | None, typer.Option(help="What to call it.")] = None,
     timezone: Annotated[str | None, typer.Option(help="Where days begin, e.g. Europe/Berlin.")] = None,
     threshold: ThresholdOption = None,
+    alert_on: AlertOnOption = None,
+    rollover_cap: RolloverOption = None,
+    ttl: TtlOption = None,
+    critical_may_pass: CriticalOption = None,
     ceiling_percent: Annotated[int | None, typer.Option(help="SOFT_LIMIT turns hard at this percentage.")] = None,
     shadow: Annotated[bool | None, typer.Option(help="Only tell what it would deny.")] = None,
 ) -> None:
@@ -116,32 +158,44 @@ def set_limit(
         "context_id": context_id,
         "user": user,
     }
-    which = {"period": period.value, "unit": unit.value, "scope": _scope(named, scope)}
     said = {
-        "limit": _amount(amount, unit),
+        **_measure(period, amount, unit, parent, percent),
+        "scope": _scope(named, scope),
         "policy": policy.value if policy else None,
         "thresholds": sorted(set(threshold)) if threshold else None,
+        "alert_on": [basis.value for basis in alert_on] if alert_on else None,
         "ceiling_percent": ceiling_percent,
+        "ttl_s": None if ttl is None else seconds(ttl, "--ttl"),
+        "critical_may_pass": critical_may_pass,
         "timezone": timezone,
         "name": name,
         "shadow": shadow,
     }
-    created, budget = _set(which, {key: value for key, value in said.items() if value is not None})
-    print(f"{'created' if created else 'changed'} {_sentence(budget)}")
+    body = {key: value for key, value in said.items() if value is not None}
+    if rollover_cap is not None:
+        body["rollover_cap"] = None if rollover_cap == "none" else number(rollover_cap, "--rollover-cap")
+    status, budget = ask("POST", "/api/limits", body=body)
+    print(f"{'created' if status == 201 else 'changed'} {_sentence(budget)}")
 
 
-def _set(which: dict[str, Any], said: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-    """Whether it was created, and the budget as it is now."""
-    found = items("/api/limits", {"period": which["period"], "unit": which["unit"]})
-    same = [budget["budget_id"] for budget in found if budget["scope"] == which["scope"]]
-    if same:
-        # POST would set to their defaults what is not said: a new amount must not turn a hard limit into a soft one.
-        return False, ask("PATCH", f"/api/limits/{same[0]}", body=said)[1]
-    status, budget = ask("POST", "/api/limits", body={**which, **said})
-    return status == 201, budget
+def _measure(
+    period: LimitPeriod | None, amount: str | None, unit: LimitUnit | None, parent: str | None, percent: str | None
+) -> dict[str, Any]:
+    """The limit as an amount, or as a part of another."""
+    said = {"period": period.value if period else None, "unit": unit.value if unit else None}
+    if parent is None and percent is None:
+        if period is None or amount is None:
+            raise typer.BadParameter("say PERIOD and AMOUNT, or --parent and --percent")
+        return {**said, "limit": amount_in(unit.value if unit else "cost", amount)}
+    if amount is not None or parent is None or percent is None:
+        raise typer.BadParameter("an allocation has --parent and --percent, and no AMOUNT")
+    return {**said, "parent": budget_id_of(parent), "percent": number(percent, "--percent")}
 
 
 limits.command("set")(set_limit)
+limits.command("raise")(raises.raise_limit)
+limits.command("end-raises")(raises.end_raises)
+limits.command("windows")(raises.list_windows)
 
 
 @limits.command("list")
@@ -151,34 +205,27 @@ def list_limits(form: FormatOption = Format.TABLE) -> None:
 
     Example: budget limits list --format csv
     """
-    show(items("/api/limits"), _COLUMNS, form, empty="no budgets yet; make one: budget set-limit daily 10.0")
+    found = items("/api/limits")
+    names = {budget["budget_id"]: budget["name"] for budget in found}
+    rows = [budget if form is Format.JSON else {**budget, "part_of": _part(budget, names)} for budget in found]
+    show(rows, _COLUMNS, form, empty="no budgets yet; make one: budget set-limit daily 10.0")
 
 
 @limits.command("remove")
-def remove_limit(
-    budget: Annotated[str, typer.Argument(help="The budget's id, or its name when no other has it.")],
-) -> None:
+def remove_limit(budget: BudgetArgument) -> None:
     """
     Take a budget out of force; what was recorded stays.
 
     Example: budget limits remove 6f1c2b1e-8a51-4a3e-9a44-0d3c3f3f5a10
     """
-    budget_id = _find(budget)
+    budget_id = budget_id_of(budget)
     ask("DELETE", f"/api/limits/{budget_id}")
     print(f"removed {budget_id}")
 
 
-def _find(budget: str) -> str:
-    try:
-        return str(UUID(budget))
-    except ValueError:
-        pass
-    ids = [item["budget_id"] for item in items("/api/limits") if item.get("name") == budget]
-    if not ids:
-        raise NotFound(f"no budget is called {budget!r}; `budget limits list` shows them")
-    if len(ids) > 1:
-        raise Rejected(f"{len(ids)} budgets are called {budget!r}; name one by its id: {', '.join(ids)}")
-    return str(ids[0])
+def _part(budget: dict[str, Any], names: dict[str, str]) -> str | None:
+    parent = budget.get("parent")
+    return f"{budget['percent']} % of {names.get(parent, parent)}" if parent else None
 
 
 def _scope(named: dict[str, Names], raw: str | None) -> dict[str, Any]:
@@ -200,22 +247,9 @@ def _scope(named: dict[str, Names], raw: str | None) -> dict[str, Any]:
         raise typer.BadParameter(str(error.errors[0])) from None
 
 
-def _amount(text: str, unit: LimitUnit) -> str:
-    from budget_bus.money import parse_amount
-
-    if unit is LimitUnit.COST:
-        try:
-            parse_amount(text, field="AMOUNT")
-        except Rejected as error:
-            raise typer.BadParameter(error.errors[0].message, param_hint="AMOUNT") from None
-    elif not (text.isascii() and text.isdigit()):
-        raise typer.BadParameter(f"{text!r} is not a whole number of {unit.value}", param_hint="AMOUNT")
-    return text
-
-
 def _sentence(budget: dict[str, Any]) -> str:
-    measure = budget.get("currency") if budget.get("unit") == "cost" else budget.get("unit")
     scope = budget.get("scope") or {}
     about = json.dumps(scope, ensure_ascii=False) if scope else "everything"
     policy = f"{budget['policy']}{' (the default)' if budget.get('policy_source') == 'default' else ''}"
-    return f"{budget['budget_id']}: {budget['period']} {budget['limit']} {measure} for {about}, {policy}"
+    part = f" ({budget['percent']} % of {budget['parent']})" if budget.get("parent") else ""
+    return f"{budget['budget_id']}: {budget['period']} {measure(budget, 'limit')}{part} for {about}, {policy}"
