@@ -42,9 +42,7 @@ MORE = os.environ.get("BUDGET_TEST_MODEL_STEPS")
 ENOUGH = 20_000
 STEPS = int(MORE or ENOUGH)
 STEPS_EACH = 100
-# Midnight, the month and soon the week end. The database forgets raises that ended long ago by its own clock, so this
-# must not lie in the past.
-START = datetime(2031, 2, 28, 22, 30, tzinfo=UTC)
+START = datetime(2031, 2, 28, 22, 30, tzinfo=UTC)  # midnight, the month and soon the week end
 NAMES = UUID(int=7)
 
 # The simple ones come first: what a failure shrinks to. What is usual comes more than once.
