@@ -11,5 +11,6 @@ balances.py   balances: born from the ledger, locked in order, moved last
 ledger.py     usage events, rollups              holds.py    holds, and the answers that placed them
 outbox.py     what is to be published            admin.py    what the command line checks and mends
 outputs.py    what calls lately put out
+windows.py    what windows have taken            history.py  what a limit was
 reads.py      what the gateway and the command line show
 """
