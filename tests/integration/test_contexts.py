@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import asyncpg
@@ -120,17 +122,27 @@ async def test_late_usage_from_before_a_run_s_window_gets_one_that_ends_where_it
     await books.assert_exact()
 
 
-async def test_deciders_that_meet_a_new_context_at_once_admit_no_more_than_its_limit(books: Books) -> None:
+async def test_deciders_that_meet_a_new_context_at_once_admit_no_more_than_its_limit(
+    books: Books, clock: Clock
+) -> None:
+    """Their clocks differ, so each alone would begin the context's window at another instant."""
     budget = await template(books, 5)
+    deciders = [replace(books.decider(), clock=Clock(clock() + timedelta(seconds=part))) for part in range(4)]
     for part in range(4):
         await books.claim("check.requested", part)
     await books.ask()  # somebody reads usage
     answers = await asyncio.gather(
-        *(books.ask(*(check(context_id="a") for _ in range(5)), part=part, by=books.decider()) for part in range(4))
+        *(
+            books.ask(*(check(context_id="a") for _ in range(5)), part=part, by=decider)
+            for part, decider in enumerate(deciders)
+        )
     )
     decided = {answer["request_id"]: answer["allowed"] for some in answers for answer in some}
-    assert sum(decided.values()) == 5
-    assert await windows(books, budget) == [("a", 0, 5)]
+    assert sum(decided.values()) == sum(held for _, _, held in await windows(books, budget))
+    rows = await books.pool.fetch("SELECT window_start, window_end, held FROM balance ORDER BY window_start")
+    for row, after in pairwise(rows):
+        assert row["window_end"] <= after["window_start"]
+    assert rows[-1]["held"] == 5
 
 
 async def test_a_window_whose_transaction_was_rolled_back_is_begun_again(books: Books) -> None:
