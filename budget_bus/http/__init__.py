@@ -6,7 +6,8 @@ route.py     an endpoint with its models -> a route                problems.py  
 body.py      request bytes, bounded, -> a model                    query.py   query string -> a model; pages
 parts.py     what the handlers are handed
 check.py     POST /api/check            record.py  POST /api/record            settled.py  ?wait=true
-limit_raises.py  .../raise              limit_windows.py  .../windows          limit_body.py, limit_spec.py  its bodies
+limit_raises.py   /api/limits/{id}/raise     limit_windows.py  /api/limits/{id}/windows
+limit_body.py     bodies of limits           limit_spec.py     what becomes of a limit by them
 usage.py     GET /api/usage/{period}    limits.py  /api/limits                 budgets.py  budgets with their balances
 holds.py     /api/holds                 alerts.py  GET /api/alerts             status.py   GET /api/status
 health.py    /health/live, /health/ready, /metrics                 lag.py     how far the consumers are behind
