@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID, uuid4
 
 from aiokafka.structs import RecordMetadata
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
 from budget_bus.events.checks import CheckRequested, CheckResponse
 from budget_bus.events.decode import decode
@@ -31,11 +32,13 @@ from budget_bus.producers.alerts import alert_feed
 from budget_bus.producers.asking import Asker
 from budget_bus.producers.fields import read_fields
 from budget_bus.producers.guard import Guard
+from budget_bus.producers.lease import Lease
+from budget_bus.producers.leases import Leases
+from budget_bus.producers.lessee import CHECK_TIMEOUT_S, Answer, Lessee, slice_of
 from budget_bus.producers.sender import Sender
 from budget_bus.settings import Settings
 
 RECORD_TIMEOUT_S = 10.0
-CHECK_TIMEOUT_S = 2.0
 
 
 class BudgetBus:
@@ -55,8 +58,12 @@ class BudgetBus:
         sasl_password: str | None = None,
         ssl_cafile: Path | None = None,
         instance: str | None = None,
+        lease: Lease | None = None,
     ) -> None:
-        """*instance* names this asker in the broker's log; it need not be unique."""
+        """
+        *instance* names this asker in the broker's log; it need not be unique. With a *lease*, checks are answered from
+        slices of the budgets that were set aside before, see `check`.
+        """
         # model_construct: the arguments alone count here, not the environment of the component.
         settings = Settings.model_construct(
             kafka_bootstrap_servers=bootstrap_servers,
@@ -67,10 +74,10 @@ class BudgetBus:
             kafka_ssl_cafile=ssl_cafile,
             instance=instance,
         )
-        self._setup(settings, topic_prefix)
+        self._setup(settings, topic_prefix, lease)
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, *, lease: Lease | None = None) -> Self:
         """
         A bus that connects as *settings* say.
 
@@ -78,15 +85,16 @@ class BudgetBus:
             ConfigError: no bootstrap servers are configured.
         """
         bus = cls.__new__(cls)
-        bus._setup(settings, settings.topic_prefix)
+        bus._setup(settings, settings.topic_prefix, lease)
         return bus
 
-    def _setup(self, settings: Settings, topic_prefix: str) -> None:
+    def _setup(self, settings: Settings, topic_prefix: str, lease: Lease | None) -> None:
         self._connection = connection(settings)
         self._prefix = topic_prefix
         self._instance = f"{settings.instance or ''}{uuid4()}"
         self._sender = Sender(self._connection)
         self._asker = Asker(self._connection, self._sender, prefix=topic_prefix, instance=self._instance)
+        self._leases = Leases(self, lease) if lease else None
 
     async def start(self) -> None:
         """
@@ -98,7 +106,9 @@ class BudgetBus:
         await self._sender.start()
 
     async def stop(self) -> None:
-        """Send what is under way, for a few seconds at most; open checks fail with BudgetUnavailable."""
+        """Give leases back and send what is under way, for some seconds; open checks fail with BudgetUnavailable."""
+        if self._leases is not None:
+            await self._leases.stop()
         await self._asker.stop()
         await self._sender.stop()
 
@@ -138,6 +148,7 @@ class BudgetBus:
         """
         event_id, event = _identified(read_fields(UsageRecorded, fields))
         await self.send_usage([event])
+        self._recorded(event)
         return event_id
 
     async def record_many(self, events: Iterable[Mapping[str, Any]]) -> list[UUID]:
@@ -151,6 +162,8 @@ class BudgetBus:
         """
         found = [_identified(read_fields(UsageRecorded, fields, index)) for index, fields in enumerate(events)]
         await self.send_usage([event for _, event in found])
+        for _, event in found:
+            self._recorded(event)
         return [event_id for event_id, _ in found]
 
     async def send_usage(
@@ -183,7 +196,10 @@ class BudgetBus:
         Ask whether a call may be made, with the fields of `check.requested` (`CheckRequested`); an allowed one holds
         its estimate until it is settled, given back or expired.
 
-        A repeated `request_id` gets the first decision again.
+        A repeated `request_id` gets the first decision again. On a bus with a lease, calls like those before (of the
+        same scope fields, with `input_tokens` and `max_output_tokens`, or `estimated_tokens`) are answered from it
+        without asking: the answer has the lease's `request_id`, `estimate_source` `lease` and no `budgets`. Such a call
+        is to be recorded, or released, with that `request_id` on this bus.
 
         Raises:
             Rejected: names each wrong field; nothing was sent.
@@ -191,8 +207,48 @@ class BudgetBus:
             BudgetUnavailable: the broker is away or no decision came in time. It carries the `request_id`, and a
                 decision may still have been made: ask again with that id.
         """
-        fields.setdefault("request_id", new_id())
-        return decode(CheckResponse, await self.ask(read_fields(CheckRequested, fields), timeout_s=timeout_s))
+        decision, ticket = await self.decide(fields, timeout_s=timeout_s)
+        if ticket is not None:
+            slice_of(ticket).loosen(ticket)
+        return decision
+
+    async def decide(
+        self, fields: Mapping[str, Any], *, timeout_s: float = CHECK_TIMEOUT_S, request_id: UUID | None = None
+    ) -> Answer:
+        """
+        As `check`, with the call's ticket if a lease has set it aside; *request_id* is that of the question if it must
+        be asked and its fields have none.
+        """
+        said = {name: value for name, value in fields.items() if value is not None}
+        question = read_fields(CheckRequested, {"request_id": request_id or new_id(), **said})
+        if self._leases is not None:
+            began = monotonic()
+            answer = await self._leases.answer(question, said.keys(), timeout_s=timeout_s)
+            if answer is not None:
+                return answer
+            timeout_s = max(0.0, timeout_s - (monotonic() - began))
+        return Answer(decode(CheckResponse, await self.ask(question, timeout_s=timeout_s)), None)
+
+    async def lessee(self, **fields: Any) -> Lessee:
+        """
+        Who admits calls of these fields (component, provider, model and the other scope fields) without awaiting:
+        `ticket = lessee.admit(input_tokens, max_output_tokens)`, None if it must be asked with `check`.
+
+        Raises:
+            RuntimeError: this bus was made without a lease.
+            Rejected: names each wrong field.
+            BudgetUnavailable: as `listen`.
+        """
+        lessee = self.leases.lessee(fields)
+        await self.listen()
+        return lessee
+
+    @property
+    def leases(self) -> Leases:
+        """The leases of this bus. Raises RuntimeError if it was made without."""
+        if self._leases is None:
+            raise RuntimeError("this bus has no leases: make it with BudgetBus(..., lease=Lease())")
+        return self._leases
 
     async def ask(self, question: CheckRequested, *, timeout_s: float = CHECK_TIMEOUT_S) -> bytes:
         """Send a validated question and return the decision's JSON, byte for byte; see `Asker.ask`."""
@@ -210,12 +266,14 @@ class BudgetBus:
     async def release_hold(self, request_id: UUID | str, *, component: str, reason: str | None = None) -> None:
         """Give a hold back, because its call was never made. Repeating it, or doing so after settling, is harmless."""
         event = read_fields(HoldReleased, {"request_id": request_id, "component": component, "reason": reason})
-        await self._announce(HOLD_RELEASED, event, component)
+        if self._leases is None or not self._leases.void_named(event.request_id):
+            await self.announce(HOLD_RELEASED, event)
 
     async def extend_hold(self, request_id: UUID | str, *, component: str, expires_at: datetime) -> None:
         """Keep an open hold until *expires_at* (aware), because its call takes longer."""
         event = read_fields(HoldExtended, {"request_id": request_id, "component": component, "expires_at": expires_at})
-        await self._announce(HOLD_EXTENDED, event, component)
+        if self._leases is None or not self._leases.keeps(event.request_id):
+            await self.announce(HOLD_EXTENDED, event)
 
     async def listen(self) -> None:
         """
@@ -241,9 +299,16 @@ class BudgetBus:
             async for alert in feed:
                 yield alert
 
-    async def _announce(self, topic: str, event: BaseModel, component: str) -> None:
+    async def announce(
+        self, topic: str, event: HoldReleased | HoldExtended, *, timeout_s: float = RECORD_TIMEOUT_S
+    ) -> None:
+        """Send a validated event; raises BudgetUnavailable if it is not acknowledged in time."""
         value = event.model_dump_json(exclude_none=True).encode()
-        await self._sender.send(self.topic(topic), key=component.encode(), value=value, timeout_s=RECORD_TIMEOUT_S)
+        await self._sender.send(self.topic(topic), key=event.component.encode(), value=value, timeout_s=timeout_s)
+
+    def _recorded(self, event: UsageRecorded) -> None:
+        if self._leases is not None:
+            self._leases.recorded(event)
 
 
 def _identified(event: UsageRecorded) -> tuple[UUID, UsageRecorded]:

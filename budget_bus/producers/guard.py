@@ -10,6 +10,9 @@ from uuid import UUID
 from budget_bus.errors import BudgetExceeded
 from budget_bus.events.checks import CheckResponse
 from budget_bus.events.ids import new_id
+from budget_bus.events.usage import UsageRecorded
+from budget_bus.producers.fields import read_fields
+from budget_bus.producers.lease import Ticket
 
 if TYPE_CHECKING:
     from budget_bus.producers.bus import BudgetBus
@@ -25,13 +28,17 @@ class Guard:
 
     def __init__(self, bus: BudgetBus, fields: Mapping[str, Any], timeout_s: float) -> None:
         self._bus = bus
-        self._fields = {"request_id": new_id(), **fields}
+        self._fields = dict(fields)
+        self._request_id = new_id()  # kept, so that entering again after BudgetUnavailable asks the same question
+        self._ticket: Ticket | None = None
         self._timeout_s = timeout_s
         self._event_id = new_id()
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        self.decision = await self._bus.check(timeout_s=self._timeout_s, **self._fields)
+        self.decision, self._ticket = await self._bus.decide(
+            self._fields, timeout_s=self._timeout_s, request_id=self._request_id
+        )
         if not self.decision.allowed:
             raise BudgetExceeded(self.decision.reason or "denied", self.decision.model_dump(mode="json"))
         return self
@@ -54,8 +61,12 @@ class Guard:
         """
         self._must_be_open()
         said = {name: self._fields[name] for name in _SHARED if self._fields.get(name) is not None}
-        fields = {"event_id": self._event_id, **said, **usage, "request_id": self._fields["request_id"]}
-        event_id = await self._bus.record(**fields)
+        fields = {"event_id": self._event_id, **said, **usage, "request_id": self.decision.request_id}
+        if self._ticket is None:
+            event_id = await self._bus.record(**fields)
+        else:
+            event_id = self._event_id
+            await self._bus.leases.settle(self._ticket, read_fields(UsageRecorded, fields))
         self._closed = True
         return event_id
 
@@ -68,7 +79,11 @@ class Guard:
             BudgetUnavailable: not acknowledged in time; it may be repeated.
         """
         self._must_be_open()
-        await self._bus.release_hold(self._fields["request_id"], component=self._fields["component"], reason=reason)
+        if self._ticket is None:
+            component = self._fields["component"]
+            await self._bus.release_hold(self.decision.request_id, component=component, reason=reason)
+        else:
+            self._bus.leases.void(self._ticket)
         self._closed = True
 
     def _must_be_open(self) -> None:
