@@ -40,6 +40,8 @@ ALTER TABLE balance
     DROP CONSTRAINT balance_budget_id_window_start_key,
     ADD CONSTRAINT balance_place UNIQUE (budget_id, context_id, window_start);
 
+CREATE INDEX balance_running ON balance (budget_id, window_end) WHERE context_id <> '';
+
 ALTER TABLE alert
     ADD COLUMN context_id text NOT NULL DEFAULT '',
     DROP CONSTRAINT alert_budget_id_window_start_threshold_percent_limit_versio_key,

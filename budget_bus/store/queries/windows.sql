@@ -14,7 +14,7 @@ FROM balance WHERE budget_id = $1 AND window_start < $2 ORDER BY window_start DE
 -- $1 budget_ids, $2 now
 SELECT DISTINCT ON (budget_id) budget_id, context_id, window_start, window_end, spent, held, unconfirmed, carried_in,
        carried_out
-FROM balance WHERE budget_id = ANY ($1::uuid[]) AND window_start <= $2 AND window_end > $2
+FROM balance WHERE budget_id = ANY ($1::uuid[]) AND context_id <> '' AND window_start <= $2 AND window_end > $2
 ORDER BY budget_id, spent + held + unconfirmed DESC, window_start DESC, context_id;
 
 -- name: windows
