@@ -1,4 +1,4 @@
-"""`python -m bench`: measure settling and checks beside their floors; see `--help`."""
+"""`python -m bench`: measure settling, checks and leases beside their floors; see `--help`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, machine, report, settle
+from bench import checks, lease, machine, report, settle
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
@@ -25,12 +25,14 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--events", type=int, help="usage events to settle (default 50000, quick 5000)")
     parser.add_argument("--checks", type=int, help="checks one at a time; in flight 4 times as many (1000, quick 100)")
     parser.add_argument("--rounds", type=int, help="turns of floor and ours (default 3, quick 1)")
-    parser.add_argument("--only", choices=("settle", "check"), help="one of the two")
+    parser.add_argument("--admissions", type=int, help="calls admitted from leases (default 1000000, quick 100000)")
+    parser.add_argument("--only", choices=("settle", "check", "lease"), help="one of the three")
     parser.add_argument("--quick", action="store_true", help="a short look; too short to compare")
     parser.add_argument("--no-save", action="store_true", help="print only, write nothing to bench/results/")
     options = parser.parse_args(arguments)
     options.events = options.events or (5_000 if options.quick else 50_000)
     options.checks = options.checks or (100 if options.quick else 1_000)
+    options.admissions = options.admissions or (100_000 if options.quick else 1_000_000)
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
 
@@ -42,7 +44,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         about = {"at": datetime.now(UTC).isoformat(), **machine.commit(), "machine": machine.machine(stack)}
         benchmarks = {
             name: await _in_turns(name, measure, stack, options)
-            for name, measure in (("settle", _settle), ("check", _check))
+            for name, measure in (("settle", _settle), ("check", _check), ("lease", _lease))
             if options.only in (None, name)
         }
     return {
@@ -51,7 +53,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "rounds": options.rounds,
         "workload": f"{options.events:,} usage events; {options.checks:,} checks one at a time, {4 * options.checks:,} "
-        f"in flight. Budgets in settle: {settle.BUDGETS}.",
+        f"in flight; {options.admissions:,} admissions. Budgets in settle: {settle.BUDGETS}.",
         "benchmarks": benchmarks,
     }
 
@@ -67,6 +69,11 @@ async def _check(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dic
     size = checks.Size(alone=options.checks, together=4 * options.checks)
     for measure in (checks.floor, checks.ours):
         yield await measure(stack, size)
+
+
+async def _lease(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    yield lease.floor(options.admissions)
+    yield await lease.ours(stack, options.admissions)
 
 
 async def _in_turns(name: str, measure: Measure, stack: Stack, options: argparse.Namespace) -> dict[str, Any]:

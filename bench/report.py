@@ -10,13 +10,22 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 
-_UNITS = {"events_per_second": "events/s", "per_second": "checks/s", "p50_ms": "ms", "p90_ms": "ms", "p99_ms": "ms"}
+_UNITS = {
+    "events_per_second": "events/s",
+    "per_second": "checks/s",
+    "p50_ms": "ms",
+    "p90_ms": "ms",
+    "p99_ms": "ms",
+    "voided_per_second": "calls/s",
+    "used_up_per_second": "calls/s",
+}
+_WHAT = {"voided_per_second": "lease, each voided", "used_up_per_second": "lease, used up"}
 
 _INTRODUCTION = """# Benchmarks
 
 Ours beside the floor: the least that a Python program on Kafka and PostgreSQL has to do, on the same machine, in the
 same run, taking turns. The median of the rounds; *spread* is (highest - lowest) / median. Ratio is ours / floor:
-for events/s and checks/s higher is better, for ms lower is.
+for events/s, checks/s and calls/s higher is better, for ms lower is.
 
 * **settle**: `usage.recorded` into the books by one settler process. Floor: poll, validate each record, one
   `INSERT .. ON CONFLICT DO NOTHING` into a plain table per batch of up to 2,000, commit in PostgreSQL and in Kafka.
@@ -24,6 +33,10 @@ for events/s and checks/s higher is better, for ms lower is.
 * **check**: from the SDK over `check.requested`, one decider process with one budget, and `check.response` back.
   p50 to p99 one at a time, checks/s with 64 in flight. Floor: a process that polls, makes one durable PostgreSQL
   commit without content per batch, and sends the question back. Both commit with `synchronous_commit = on`.
+* **lease**: calls admitted by one process from leases of 100,000 calls on three hard budgets, without awaiting. *Each
+  voided*: one lease, every call is admitted and taken back. *Used up*: none is taken back, so the next leases are taken
+  from one decider process, which is in the time. Floor: a loop that compares with and subtracts from three numbers (and
+  adds to them again), nothing else.
 
 PostgreSQL runs with `fsync = on`, Kafka with one node and `acks = all`. Clients, processes, PostgreSQL and Kafka share
 the machine's cores. `python -m bench --help` tells how to measure again.
@@ -55,7 +68,7 @@ def lines(benchmark: str, result: dict[str, Any]) -> list[str]:
     rows = []
     for name, ratio in result["ratio"].items():
         floor, ours = result["floor"]["summary"][name], result["ours"]["summary"][name]
-        what = f"{benchmark} {name.removesuffix('_ms')}" if name.endswith("_ms") else benchmark
+        what = f"{benchmark} {name.removesuffix('_ms')}" if name.endswith("_ms") else _WHAT.get(name, benchmark)
         cells = (what, _UNITS[name], _cell(ours), _cell(floor), f"{ratio:.2f}")
         rows.append("| " + " | ".join(cells) + " |")
     return rows
