@@ -189,7 +189,8 @@ class Booking:
         if hold.lease:
             lease = self.leases.get(hold.request_id, hold)
             self.leases[hold.request_id], off = take(lease, Part(cost, event.tokens.total, 1))
-            beyond = _Beyond(cost - (lease.cost_nanos or 0), event.tokens.total - lease.tokens)
+            held = cost if lease.cost_nanos is None else lease.cost_nanos
+            beyond = _Beyond(cost - held, event.tokens.total - lease.tokens)
         else:
             off = dict(zip(hold.balance_ids, hold.amounts, strict=True))
             # Of an unpriced call nothing was held; its price has come since, which is no fault of the estimate.

@@ -67,9 +67,15 @@ def take(lease: Hold, part: Part) -> tuple[Hold, dict[int, int]]:
     """
     *lease* without *part*, of which no more is taken than is left; and balance_id -> what comes off it.
 
-    What a call used beyond the rest of its lease was never set aside.
+    What a call used beyond the rest of its lease was never set aside. With its last call all of the lease is taken: its
+    lessee bounds what it does not know, so what its calls did not use would stay set aside for nobody.
     """
-    taken = Part(min(part.cost, lease.cost_nanos or 0), min(part.tokens, lease.tokens), min(part.calls, lease.calls))
+    last = part.calls >= lease.calls
+    taken = Part(
+        lease.cost_nanos or 0 if last else min(part.cost, lease.cost_nanos or 0),
+        lease.tokens if last else min(part.tokens, lease.tokens),
+        min(part.calls, lease.calls),
+    )
     off = {
         balance_id: min(amount, taken.of(unit))
         for balance_id, amount, unit in zip(lease.balance_ids, lease.amounts, lease.units, strict=True)

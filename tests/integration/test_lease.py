@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -161,6 +162,22 @@ async def test_a_lease_lives_as_long_as_it_is_prolonged(books: Books) -> None:
     assert await books.balance(budget, NOON) == (0, 10 * BOUND, 0)
     await pass_by(books, timedelta(seconds=31))
     assert await books.balance(budget, NOON) == (0, 0, 10 * BOUND)
+
+
+async def test_of_a_lease_whose_calls_have_all_ended_nothing_stays_held(books: Books) -> None:
+    """A call of claude costs less than its bound, which its lessee cannot know: at the end that comes back as well."""
+    budget = await books.limit(100 * USD)
+    asked = lease(3, provider="anthropic", model="claude-sonnet-4-5")
+    (answer,) = await books.ask(asked)
+    event = {"provider": "anthropic", "model": "claude-sonnet-4-5", "request_id": asked["request_id"]}
+    await books.settle(usage(**event), usage(**event))
+    spent, held, _ = await books.balance(budget)
+    assert held == Decimal(answer["lease"]["cost"]) * USD - spent
+    await give_back(books, asked, 1, tokens=1000, nanos=1)
+    assert await books.balance(budget) == (spent, 0, 0)
+    await pass_by(books, timedelta(seconds=31))
+    assert await books.balance(budget, NOON) == (spent, 0, 0)
+    await books.assert_exact()
 
 
 # From here on: a bus with leases on a real broker.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budget_bus.policy.holds import CLOCK_SKEW, Hold, HoldState, Settling, match_holds
+from budget_bus.policy.holds import CLOCK_SKEW, Hold, HoldState, Part, Settling, match_holds, take
 
 CALLER = ("rhetor", "openai", "gpt-4o")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -126,3 +126,23 @@ def test_no_event_is_left_without_a_hold_that_it_could_have(events: list[Settlin
                 asked.context_id in (None, h.context_id) and h.decided_at <= asked.occurred_at + CLOCK_SKEW
                 for h in free
             )
+
+
+@pytest.mark.parametrize(
+    ("part", "rest", "off"),
+    [
+        pytest.param(Part(5, 7, 1), (95, 63, 9), {1: 5, 2: 7, 3: 1}, id="a call takes its part"),
+        pytest.param(Part(500, 7, 1), (0, 63, 9), {1: 100, 2: 7, 3: 1}, id="no more than is left"),
+        pytest.param(
+            Part(5, 7, 10), (0, 0, 0), {1: 100, 2: 70, 3: 10}, id="with the last call goes what none has used"
+        ),
+        pytest.param(Part(5, 7, 11), (0, 0, 0), {1: 100, 2: 70, 3: 10}, id="and with one call too many"),
+    ],
+)
+def test_a_lease_is_taken_part_by_part(part: Part, rest: tuple[int, int, int], off: dict[int, int]) -> None:
+    lease = Hold(
+        UUID(int=1), HoldState.OPEN, NOON, 100, 70, (1, 2, 3), (100, 70, 10), lease=True, calls=10, units="ctr"
+    )
+    left, taken = take(lease, part)
+    assert ((left.cost_nanos, left.tokens, left.calls), taken) == (rest, off)
+    assert left.amounts == rest
