@@ -16,6 +16,7 @@ from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 from budget_bus.money import PicosPerToken
 from budget_bus.policy.pricing import Price, PriceStatus, Rate
+from budget_bus.providers.base import free_price
 from budget_bus.providers.names import canonical_provider, price_book_id
 
 # The context in which the data lists a service tier's own rates.
@@ -101,11 +102,6 @@ def price_of(entry: Entry, at: datetime, service_tier: str) -> Price | None:
         source=_source(entry) if exact else f"{_source(entry)}, rounded to picos",
         status=priced,
     )
-
-
-def free_price(source: str) -> Price:
-    """A price that is really zero, which is not the same as an unknown one."""
-    return Price(input=_ZERO, output=_ZERO, source=source, status=PriceStatus.FREE)
 
 
 def _has_variant(model: ModelInfo, at: datetime, context: Mapping[str, str]) -> bool:

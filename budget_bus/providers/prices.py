@@ -11,8 +11,10 @@ from typing import Final, NamedTuple
 from budget_bus.errors import ConfigError, Rejected
 from budget_bus.money import PicosPerToken, parse_amount
 from budget_bus.policy.pricing import Price, PriceStatus, Rate
-from budget_bus.providers.book import Entry, find_entry, free_price, list_models, price_of, provider_names
-from budget_bus.providers.names import canonical_provider, is_local
+from budget_bus.providers.base import BaseProvider
+from budget_bus.providers.book import Entry, find_entry, list_models, price_of, provider_names
+from budget_bus.providers.names import canonical_provider
+from budget_bus.providers.registry import ask, provider_of
 
 BUCKET: Final = timedelta(minutes=15)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -111,14 +113,13 @@ def _entry(provider: str, model: str) -> Entry | None:
 
 
 def _find_price(provider: str, model: str, service_tier: str, bucket: int) -> Price | None:
-    if is_local(provider, model):
-        return free_price("local model")
-    entry = _entry(provider, model)
-    if entry is None:
-        return None
     # The first and last hours of the calendar in a far time zone lie outside what datetime can say in UTC.
-    bucket = min(max(bucket, _FIRST_BUCKET), _LAST_BUCKET)
-    return price_of(entry, _EPOCH + bucket * BUCKET, service_tier)
+    at = _EPOCH + min(max(bucket, _FIRST_BUCKET), _LAST_BUCKET) * BUCKET
+    own = ask(BaseProvider.price, provider_of(provider), model, at, service_tier)
+    if own is not None:
+        return own
+    entry = _entry(provider, model)
+    return None if entry is None else price_of(entry, at, service_tier)
 
 
 def _picos_per_token(per_million: str) -> PicosPerToken:
