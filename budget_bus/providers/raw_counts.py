@@ -15,7 +15,7 @@ from budget_bus.errors import FieldError, Rejected
 from budget_bus.providers.gathering import Body
 from budget_bus.providers.shapes import Shape
 
-_COUNT = re.compile(r"([tT]okens|[tT]okenCount|eval_count)$")
+_COUNT = re.compile(r"([tT]okens|[tT]okenCount|eval_count|eval_cached_count)$")
 
 
 @dataclass(slots=True)
@@ -117,12 +117,13 @@ def _chat_dialects(counts: Counts, usage: Body) -> None:
 
 def _plain(shape: Shape, usage: Body) -> Counts:
     input_name, output_name = shape.plain
+    cached = _first(usage, "prompt_eval_cached_count")
     if input_name in usage and output_name in usage:
-        return Counts(input=usage[input_name], output=usage[output_name])
+        return Counts(input=usage[input_name], output=usage[output_name], cache_read=cached)
     # Ollama leaves a count out that is zero: a prompt that it still has in memory, an answer without a token.
     missing = input_name if output_name in usage else output_name
     _require(usage, input_name if missing == output_name else output_name, "response")
-    return Counts(input=usage.get(input_name, 0), output=usage.get(output_name, 0), missing=missing)
+    return Counts(input=usage.get(input_name, 0), output=usage.get(output_name, 0), cache_read=cached, missing=missing)
 
 
 def _require(usage: Body, name: str, root: str) -> None:
