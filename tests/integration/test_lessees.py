@@ -24,7 +24,7 @@ from tests.integration.books import Books
 
 ROOT = Path(__file__).parents[2]
 LESSEES, KILLS, KILL_EVERY_S = 8, 8, 0.3
-CALLS = 300_000
+CALLS = 200_000
 INPUT_NANOS, OUTPUT_NANOS = 2_500, 10_000  # of one token of gpt-4o
 OPEN_LEASES = "SELECT count(*) FROM hold WHERE lease AND state = 'open'"
 # What a call takes on average, so that money, tokens and calls run out at about the same time.
