@@ -51,10 +51,12 @@ FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[]) AS u (request_id
 WHERE h.request_id = u.request_id;
 
 -- name: shrink
--- What is left of leases.  $1 request_ids (locked), $2 cost_nanos, $3 tokens, $4 calls, $5 amounts and $6 what was given
--- back so far as text arrays
+-- What is left of leases; one without a call left is over.  $1 request_ids (locked), $2 cost_nanos, $3 tokens,
+-- $4 calls, $5 amounts and $6 what was given back so far as text arrays
 UPDATE hold h SET cost_nanos = u.cost_nanos, tokens = u.tokens, calls = u.calls, amounts = u.amounts::bigint[],
-                  given_back = u.given_back::bigint[]
+                  given_back = u.given_back::bigint[],
+                  state = CASE WHEN u.calls = 0 THEN 'settled' ELSE h.state END,
+                  closed_at = CASE WHEN u.calls = 0 THEN clock_timestamp() ELSE h.closed_at END
 FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[])
     AS u (request_id, cost_nanos, tokens, calls, amounts, given_back)
 WHERE h.request_id = u.request_id;
