@@ -34,7 +34,7 @@ def chat_chunks(chunks: Sequence[Body]) -> Gathered:
     usage: Any = None
     finished = False
     for chunk in chunks:
-        choices = [choice for choice in chunk.get("choices") or () if isinstance(choice, Mapping)]
+        choices = _listed(chunk, "choices")
         found = (
             chunk.get("usage")
             or _within(chunk, "x_groq", "usage")
@@ -86,10 +86,7 @@ def generate_chunks(chunks: Sequence[Body]) -> Gathered:
     for chunk in chunks:
         told = chunk.get("usageMetadata")
         usage.update(told if isinstance(told, Mapping) else {})
-        finished = finished or any(
-            isinstance(candidate, Mapping) and candidate.get("finishReason")
-            for candidate in chunk.get("candidates") or ()
-        )
+        finished = finished or any(candidate.get("finishReason") for candidate in _listed(chunk, "candidates"))
         finished = finished or bool(_within(chunk, "promptFeedback", "blockReason"))
     whole = len(chunks) == 1 and "candidates" not in chunks[0]
     return Gathered({**_laid_over(chunks), "usageMetadata": usage or None}, complete=finished or whole)
@@ -111,6 +108,11 @@ def ollama_chunks(chunks: Sequence[Body]) -> Gathered:
 def _laid_over(chunks: Sequence[Body], skip: Sequence[str] = ()) -> dict[str, Any]:
     """All chunks as one body; of a key that comes more than once the last value other than None."""
     return {key: value for chunk in chunks for key, value in chunk.items() if value is not None and key not in skip}
+
+
+def _listed(body: Body, key: str) -> list[Body]:
+    found = body.get(key)
+    return [item for item in found if isinstance(item, Mapping)] if isinstance(found, list | tuple) else []
 
 
 def _within(body: Body, *path: str) -> Any:

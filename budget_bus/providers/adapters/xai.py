@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
 from budget_bus.providers.base import BaseProvider
 from budget_bus.providers.shapes import CHAT, MESSAGES, RESPONSES
 
@@ -19,3 +23,9 @@ class XAI(BaseProvider):
     shapes = (MESSAGES, CHAT, RESPONSES)
     unique_ids = True
     reasoning_outside = True
+
+    def reported_cost(self, usage: Mapping[str, Any]) -> Decimal | None:
+        """`cost_in_usd_ticks`, of which 10,000,000,000 are one USD (https://github.com/BerriAI/litellm/pull/37407)."""
+        ticks = usage.get("cost_in_usd_ticks")
+        whole = isinstance(ticks, int) and not isinstance(ticks, bool) and ticks >= 0
+        return Decimal(str(ticks)).scaleb(-10) if whole else None
