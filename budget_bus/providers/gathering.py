@@ -58,7 +58,7 @@ def message_events(events: Sequence[Body]) -> Gathered:
     """
     Anthropic's messages: the usage of message_start, with the running totals of each message_delta laid over it.
 
-    Without a message_delta the output is unknown: message_start counts only its first token or so.
+    Without a message_delta that counts it the output is unknown: message_start has its first token or so.
     """
     if len(events) == 1 and events[0].get("type") == "message":
         return Gathered(events[0])
@@ -72,7 +72,8 @@ def message_events(events: Sequence[Body]) -> Gathered:
         for told in (_within(event, "message", "usage"), event.get("usage")):
             if isinstance(told, Mapping):
                 usage.update({key: value for key, value in told.items() if value is not None})
-        complete = complete or event.get("type") == "message_delta"
+        final = event.get("type") == "message_delta" and _within(event, "usage", "output_tokens") is not None
+        complete = complete or final
         delta = event.get("delta")
         if isinstance(delta, Mapping):
             text.extend(str(delta[key]) for key in ("text", "thinking", "partial_json") if delta.get(key))

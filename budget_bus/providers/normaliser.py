@@ -115,10 +115,11 @@ def _bodies(raw: Mapping[str, Any] | Iterable[Any]) -> list[Body]:
 
 
 def _body(chunk: Any, path: str) -> Body:
-    body = chunk if isinstance(chunk, Mapping) else chunk.model_dump() if hasattr(chunk, "model_dump") else None
-    if not isinstance(body, Mapping):
+    # By alias: Google's SDK has names of Python's style, and its API's names as aliases.
+    dumped = chunk.model_dump(by_alias=True) if hasattr(chunk, "model_dump") else chunk
+    if not isinstance(dumped, Mapping):
         raise Rejected("invalid response", [FieldError(path, f"must be a JSON object, not {type(chunk).__name__}")])
-    return body
+    return dumped
 
 
 def _shape_of(bodies: Sequence[Body], shapes: Sequence[Shape]) -> Shape:

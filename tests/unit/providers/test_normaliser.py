@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from budget_bus.errors import Rejected
 from budget_bus.events.usage import UsageRecorded
@@ -89,16 +91,38 @@ def test_what_cannot_be_used_is_refused_by_its_field(raw: Any, field: str) -> No
     assert [error.field for error in refused.value.errors] == [field]
 
 
-class Dumped:
-    """As the SDKs' responses: an object that can be dumped."""
+class Spelt(BaseModel):
+    """As Google's SDK: names of Python's style, with those of the API as aliases."""
 
-    def model_dump(self) -> dict[str, Any]:
-        return {"choices": [], "usage": {"prompt_tokens": 3.0, "completion_tokens": 1}}
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Metadata(Spelt):
+    prompt_token_count: int
+    candidates_token_count: int | None
+    thoughts_token_count: int | None = None
+    total_token_count: int
+
+
+class Generated(Spelt):
+    candidates: list[dict[str, str]]
+    usage_metadata: Metadata
+
+
+class Completion(BaseModel):
+    """As OpenAI's SDK."""
+
+    object: str = "chat.completion"
+    choices: list[str] = []
+    usage: dict[str, float | None] = {"prompt_tokens": 3.0, "completion_tokens": 1, "total_tokens": None}
 
 
 def test_an_sdk_s_object_is_taken_as_it_is() -> None:
-    assert provider_of("openai").usage(Dumped()).tokens[:2] == (3, 1)  # type: ignore[arg-type]
-    assert provider_of("openai").usage([Dumped()]).tokens[:2] == (3, 1)
+    assert provider_of("openai").usage(Completion()).tokens[:2] == (3, 1)  # type: ignore[arg-type]
+    assert provider_of("openai").usage([Completion()]).tokens[:2] == (3, 1)
+    metadata = Metadata(prompt_token_count=5, candidates_token_count=None, thoughts_token_count=7, total_token_count=12)
+    generated = Generated(candidates=[{"finishReason": "MAX_TOKENS"}], usage_metadata=metadata)
+    assert provider_of("google").usage([generated]).tokens[:2] == (5, 7)
 
 
 def test_fields_of_the_caller_go_before_those_of_the_response() -> None:

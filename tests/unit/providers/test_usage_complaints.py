@@ -44,7 +44,9 @@ def test_a_stream_that_broke_off_is_recorded_with_what_was_seen_and_marked() -> 
     """BerriAI/litellm#14457, #13245, #17364: disconnects are not billed at all."""
     start = {"type": "message_start", "message": {"id": "m", "usage": {"input_tokens": 900, "output_tokens": 1}}}
     words = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Once upon a time " * 20}}
+    stopped: dict[str, Any] = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": None}
     said = usage_fields("anthropic", "claude-sonnet-4-5", [start, words])
+    assert said == usage_fields("anthropic", "claude-sonnet-4-5", [start, words, stopped])
     assert said["estimated"] is True
     assert said["input_tokens"] == 900
     assert 80 <= said["output_tokens"] <= 200
