@@ -102,7 +102,8 @@ class _Told(NamedTuple):
 
 def _alert(change: Change, told: _Told, *, key: str, now: datetime) -> Crossing:
     budget, window, balance = change
-    spec, percent, version = budget.spec, told.percent, budget.limit_version
+    # What has no threshold has nothing to do with the limit: a changed one does not tell of it again.
+    spec, percent, version = budget.spec, told.percent, budget.limit_version if told.percent else 0
     name = f"{budget.budget_id}/{window.start.isoformat()}/{percent}/{version}/{key}"
     alert_id = uuid.uuid5(_ALERTS, f"{name}/{window.context_id}" if window.context_id else name)
     whose = f", context {window.context_id!r}" if window.context_id else ""
@@ -125,7 +126,7 @@ def _alert(change: Change, told: _Told, *, key: str, now: datetime) -> Crossing:
         "currency": spec.currency,
         "message": f"budget {spec.name!r} ({spec.period}{whose}) {told.fact}",
         "raised_at": write_instant(now),
-        "limit_version": version,
+        "limit_version": budget.limit_version,
     }
     return Crossing(alert_id, budget.budget_id, window.context_id, window.start, percent, version, key, payload)
 

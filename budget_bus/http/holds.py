@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from budget_bus.errors import Conflict, NotFound
+from budget_bus.errors import Conflict, FieldError, NotFound, Rejected
 from budget_bus.events.fields import Instant, Name, whole_number, wrong_field
 from budget_bus.http.body import read_json
 from budget_bus.http.parts import Call
@@ -19,6 +19,7 @@ from budget_bus.providers.names import canonical_provider
 from budget_bus.store import reads
 
 _CLOSABLE = ("open", "unconfirmed")
+_LONGEST = timedelta(days=1)  # as hold_ttl_s
 
 
 class HoldQuery(Page):
@@ -104,15 +105,21 @@ async def release(call: Call[Query, ReleaseBody]) -> Answer:
 
 async def extend(call: Call[Query, ExtendBody]) -> Answer:
     """
-    Announce that the call takes longer; the answer shows the hold as it was before.
+    Announce that the call takes longer; the answer shows the end that the hold will have once the decider has read it.
 
     Raises:
         NotFound: there is no such hold. Conflict: it is closed; the detail says its state.
+        Rejected: the end is earlier than it is already, or more than a day ahead.
     """
     hold = await _held(call, states=("open",))
-    expires_at = call.body.expires_at or call.parts.now() + timedelta(seconds=call.body.ttl_s or 0)
+    now, field = call.parts.now(), "ttl_s" if call.body.expires_at is None else "expires_at"
+    expires_at = call.body.expires_at or now + timedelta(seconds=call.body.ttl_s or 0)
+    if expires_at > now + _LONGEST:
+        raise Rejected("invalid input", [FieldError(field, "is more than 86,400 s ahead")])
+    if expires_at < hold["expires_at"]:
+        raise Rejected("invalid input", [FieldError(field, f"is before the hold's end, {hold['expires_at']:%FT%TZ}")])
     await call.parts.bus.extend_hold(hold["request_id"], component=hold["component"], expires_at=expires_at)
-    return Answer(_view(hold), 202)
+    return Answer(_view({**hold, "expires_at": expires_at}), 202)
 
 
 async def _held(call: Call[Query, Any], *, states: tuple[str, ...] = _CLOSABLE) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def decide(lines: Sequence[Line], *, critical: bool = False) -> Verdict:
     warnings = tuple(_words(line) for line in lines if line.would_exceed and line.policy is not Policy.IGNORE)
     if refusing:
         binding = frees_up_last(lines, refusing)
-        return Verdict(Action.DENY, _reason(lines[binding]), binding, warnings)
+        return Verdict(Action.DENY, _reason(lines[binding]) + _ceiling(lines[binding]), binding, warnings)
     over = [i for i, line in enumerate(lines) if line.would_exceed and line.enforced]
     soft = [i for i in over if lines[i].policy is Policy.SOFT_LIMIT and i not in passed]
     if soft:
@@ -127,6 +127,10 @@ def _reason(line: Line) -> str:
     return _words(line)
 
 
+def _ceiling(line: Line) -> str:
+    return f"; its ceiling is {line.budget.spec.ceiling_percent} %" if line.policy is Policy.SOFT_LIMIT else ""
+
+
 def _words(line: Line) -> str:
     budget = line.budget
     spec = budget.spec
@@ -134,7 +138,8 @@ def _words(line: Line) -> str:
     needs = "a call of unknown cost" if line.amount is None else f"the call needs {budget.write(line.amount)}{unit}"
     left = budget.write(max(0, line.left))
     shadow = " (shadow: not enforced)" if spec.shadow else ""
+    whose = f", context {line.window.context_id!r}" if line.window.context_id else ""
     return (
-        f"budget {spec.name!r} ({spec.period}) would be exceeded{shadow}: {needs}, {left} of "
+        f"budget {spec.name!r} ({spec.period}{whose}) would be exceeded{shadow}: {needs}, {left} of "
         f"{budget.write(line.limit)}{unit} is left"
     )

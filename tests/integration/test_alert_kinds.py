@@ -150,6 +150,14 @@ async def test_usage_that_did_not_ask_is_alerted_once_on_hard_budgets_alone(book
     assert "had not asked" in row["payload"]["message"]
 
 
+async def test_a_changed_limit_does_not_tell_of_overruns_and_unasked_usage_again(books: Books, clock: Clock) -> None:
+    budget = await books.limit(100 * COST)
+    await books.settle(used(clock))
+    await raise_limit(books.pool, budget.budget_id, USD, until=clock() + timedelta(hours=1), actor="ada", now=clock())
+    await books.settle(used(clock))
+    assert await alerts(books) == [("unreserved_usage", 0, "spent")]
+
+
 async def test_an_ignored_budget_alerts_of_nothing(books: Books, clock: Clock) -> None:
     await calls(books, 1, policy=Policy.IGNORE, alert_on=BOTH)
     await books.ask(check())

@@ -26,7 +26,7 @@ from budget_bus.policy.budget import Basis, Budget, Policy, Unit
 from budget_bus.policy.windows import Period
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.limits import end_raises, raise_limit, set_limit
-from tests.integration.books import BOUND, Books, check, usage
+from tests.integration.books import BOUND, USD, Books, check, usage
 from tests.integration.clock import Clock
 
 HOUR = timedelta(hours=1)
@@ -159,6 +159,19 @@ async def test_what_a_quiet_window_left_helps_the_next_and_is_not_given_twice(bo
     assert await admitted(books, 20) == 1
     clock.turn(days=2)
     assert await admitted(books, 20) == 4
+
+
+async def test_what_a_window_left_of_its_money_is_spent_in_the_next(books: Books, clock: Clock) -> None:
+    """A cap of $100 of which $60 were spent should begin the next window at $140: BerriAI/litellm #32603."""
+    budget = await books.limit(100 * USD, rollover_cap=50 * USD)
+    await use(books, 1000, input_tokens=20_000, output_tokens=1000)
+    assert (await books.balance(budget))[0] == 60 * USD
+    clock.turn(days=1)
+    (answer,) = await books.ask(check(hold=False))
+    (line,) = answer["budgets"]
+    assert (answer["allowed"], line["limit"], line["available"]) == (True, "140", "140")
+    await use(books)  # the settler begins no window twice, and loses no usage over it
+    await books.assert_exact()
 
 
 async def test_what_a_lead_gives_to_members_never_exceeds_what_the_lead_has(books: Books) -> None:

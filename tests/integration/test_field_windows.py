@@ -2,8 +2,8 @@
 What users of other budget services saw of budgets that did not reset, or at the wrong time, told again of this one.
 
 Windows are derived from the time of the event, so no job can be late, miss one or overwrite one. Each test says whose
-complaint it is. Not here: a projection that ignores the reset (BerriAI/litellm #31934), for there is no forecast yet,
-and a reset by hand in mid-window (maximhq/bifrost #4892), for which an operator changes the limit.
+complaint it is. Not here: a projection that ignores the reset (BerriAI/litellm #31934), for there is no forecast yet.
+A reset by hand in mid-window (maximhq/bifrost #4892) is a raise here: `test_field_limits.py`.
 """
 
 from __future__ import annotations

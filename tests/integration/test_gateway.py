@@ -311,6 +311,15 @@ async def test_a_hold_is_given_back_and_a_closed_one_is_a_conflict(client: httpx
     path = f"/api/holds/{request_id}"
     extended = await client.post(f"{path}/extend", json={"ttl_s": 3000})
     assert (extended.status_code, extended.json()["state"]) == (202, "open")
+    for body, words in (
+        ({"expires_at": "2100-01-01T00:00:00Z"}, "is more than 86,400 s ahead"),
+        ({"expires_at": "2026-01-01T00:00:00Z"}, "is before the hold's end"),
+        ({"ttl_s": 1}, "is before the hold's end"),
+    ):
+        refused = await client.post(f"{path}/extend", json=body)
+        (error,) = refused.json()["errors"]
+        assert (refused.status_code, error["field"]) == (422, next(iter(body)))
+        assert words in error["message"]
     assert (await client.post(f"{path}/release")).status_code == 202
     await until(client, "/api/holds", lambda body: not body["items"])
     again = await client.post(f"{path}/release", json={})

@@ -20,8 +20,8 @@ FROM balance WHERE budget_id = $1 AND window_start < $2 ORDER BY window_start DE
 
 -- name: carry
 -- $1 balance_id that hands on, $2 how much of its own, $3 balance_id that receives, $4 how much with idle windows' part
-UPDATE balance SET carried_out = carried_out + CASE WHEN balance_id = $1 THEN $2 ELSE 0 END,
-                   carried_in = carried_in + CASE WHEN balance_id = $3 THEN $4 ELSE 0 END
+UPDATE balance SET carried_out = carried_out + CASE WHEN balance_id = $1 THEN $2::bigint ELSE 0 END,
+                   carried_in = carried_in + CASE WHEN balance_id = $3 THEN $4::bigint ELSE 0 END
 WHERE balance_id IN ($1, $3);
 
 -- name: ledger_sums

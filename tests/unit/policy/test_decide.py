@@ -195,3 +195,15 @@ def test_no_order_of_grants_and_ends_passes_a_hard_limit(
 def test_a_smaller_call_is_never_refused_where_a_larger_one_passes(lines: list[Line], small: int, more: int) -> None:
     if decide([replace(li, amount=small + more) for li in lines]).allowed:
         assert decide([replace(li, amount=small) for li in lines]).allowed
+
+
+def test_a_denial_by_a_ceiling_names_it() -> None:
+    verdict = decide([line(Policy.SOFT_LIMIT, spent=115, ceiling_percent=120)])
+    assert verdict.action is Action.DENY
+    assert (verdict.reason or "").endswith("; its ceiling is 120 %")
+
+
+def test_a_reason_names_the_context_whose_window_it_is() -> None:
+    run = line(spent=100)
+    verdict = decide([replace(run, window=Window(START, None, "run-7"))])
+    assert "(daily, context 'run-7') would be exceeded" in (verdict.reason or "")
