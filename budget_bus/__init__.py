@@ -8,7 +8,7 @@ A budget service for LLM calls on Kafka and PostgreSQL. Follow an event by the f
 events/     what is on the wire          policy/     pure decisions: values in, values out
 consumers/  Kafka in                     producers/  Kafka out: the component SDK and the outbox relay
 store/      PostgreSQL: SQL, migrations  providers/  names, prices and token counting of LLM providers
-notifiers/  budget.alerts -> people
+notifiers/  budget.alerts -> people          bookkeeping/  what keeps the books true beside the streams
 http/       the Starlette gateway        client/     the HTTP clients        cli/  the `budget` command
 local/      the embedded stack behind `budget up`    roles.py  the composition root
 """

@@ -41,7 +41,7 @@ from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.pool import open_pool
 from budget_bus.store.standing import apply_standing_limits, standing_limits
 
-ROLES = ("gateway", "settler", "decider", "relay", "notifier")
+ROLES = ("gateway", "settler", "decider", "relay", "bookkeeper", "notifier")
 SETTLER_GROUP = "budget_bus.settler"
 DECIDER_GROUP = "budget_bus.decider"
 
@@ -162,7 +162,20 @@ async def notifier(settings: Settings) -> AsyncIterator[None]:
         yield
 
 
-_OTHERS = {"settler": settler, "decider": decider, "relay": outbox_relay, "notifier": notifier}
+@asynccontextmanager
+async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
+    """Prices that arrive, costs that are restated, sums that are checked: at low priority, beside the streams."""
+    async with open_pool(settings, size=2), AsyncExitStack():
+        yield
+
+
+_OTHERS = {
+    "settler": settler,
+    "decider": decider,
+    "relay": outbox_relay,
+    "bookkeeper": bookkeeper,
+    "notifier": notifier,
+}
 
 
 def _prices(fallback_price_per_1m: str | None = None) -> PriceBook:

@@ -21,6 +21,7 @@ class RoleName(StrEnum):
     SETTLER = "settler"
     DECIDER = "decider"
     RELAY = "relay"
+    BOOKKEEPER = "bookkeeper"
     NOTIFIER = "notifier"
     ALL = "all"
 
