@@ -18,6 +18,7 @@ from budget_bus.consumers.dead_letters import bury
 from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.facts import CRITICAL_PASSED, Change, announce
 from budget_bus.consumers.leases import lease_granted, of_calls
+from budget_bus.consumers.prices import refresh_prices
 from budget_bus.consumers.questions import Question, Reply, invalid, read_questions
 from budget_bus.consumers.suggestions import Misfit
 from budget_bus.events.checks import Suggestions
@@ -68,6 +69,7 @@ class Decider:
         async with self.pool.acquire() as connection, connection.transaction():
             entry = await fence.enter(connection, batch.topic, batch.moves)
             await self.catalogue.refresh(connection, entry.catalogue_version)
+            await refresh_prices(connection, self.estimator.prices, entry.catalogue_version)
             known = await holds.known_decisions(connection, [q.asked.request_id for q in questions])
             session = Session(self, now, self._is_stale(entry.usage_read_to, now), known)
             await bury(connection, batch.topic, dead, at=now)

@@ -72,6 +72,12 @@ def read_usage(record: ConsumerRecord, topic: str, prices: PriceBook, *, now: da
     )
 
 
+def priced(event: Incoming, prices: PriceBook) -> Incoming:
+    """*event* at what *prices* say now; what was read with older ones is priced again so."""
+    price = prices.price(event.call.provider, event.call.model, event.occurred_at, event.event.service_tier)
+    return event._replace(price=price, cost=cost_of(event.tokens, price) if price else None)
+
+
 def call_of(event: UsageRecorded | CheckRequested) -> Call:
     """What of a message decides which budgets it belongs to, under the stored names."""
     provider = canonical_provider(event.provider)

@@ -15,7 +15,8 @@ from budget_bus import metrics
 from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import ESTIMATE_OVERRUN, UNRESERVED_USAGE, announce
-from budget_bus.consumers.incoming import Incoming, read_usage
+from budget_bus.consumers.incoming import Incoming, priced, read_usage
+from budget_bus.consumers.prices import refresh_prices
 from budget_bus.errors import Rejected
 from budget_bus.policy.budget import Budget, Policy, Unit
 from budget_bus.policy.holds import Hold, HoldState, Part, Settling, match_holds, take
@@ -57,6 +58,8 @@ class Settler:
             await connection.execute("SET LOCAL synchronous_commit = off")
             entry = await fence.enter(connection, batch.topic, batch.moves)
             await self.catalogue.refresh(connection, entry.catalogue_version)
+            if await refresh_prices(connection, self.prices, entry.catalogue_version):
+                events = [priced(event, self.prices) for event in events]
             fresh, conflicts = await _dedup(connection, events)
             dead += conflicts
             settled = await _settled_holds(connection, fresh, now)

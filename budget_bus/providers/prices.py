@@ -1,8 +1,8 @@
-"""The price book: what a model's tokens cost at an instant, from data that comes with the package."""
+"""The price book: what a model's tokens cost at an instant, as an operator has set it, else from the price data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -14,6 +14,7 @@ from budget_bus.policy.pricing import Price, PriceStatus, Rate
 from budget_bus.providers.base import BaseProvider
 from budget_bus.providers.book import Entry, find_entry, list_models, price_of, provider_names
 from budget_bus.providers.names import canonical_provider
+from budget_bus.providers.own import OwnPrice, OwnPrices
 from budget_bus.providers.registry import ask, provider_of
 
 BUCKET: Final = timedelta(minutes=15)
@@ -44,7 +45,8 @@ class CacheInfo(NamedTuple):
 
 class PriceBook:
     """
-    Bundled prices, and the operator's stand-in for models that have none.
+    What the operator has set, else what the provider's adapter says, else the price data; and the operator's stand-in
+    for models that have none. `version` is the catalogue's that what was set is of.
 
     *fallback_price_per_1m* is a decimal string in *currency* per million tokens of any class. `price` never uses it:
     recorded usage of an unpriced model stays unpriced, only a check may be held against `fallback`.
@@ -57,17 +59,45 @@ class PriceBook:
             self.fallback = Price(
                 input=rate, output=rate, currency=currency, source="operator's fallback", status=PriceStatus.FALLBACK
             )
-        self._cached = lru_cache(maxsize=CACHED_PRICES)(_find_price)
+        self.version = 0
+        self.own = OwnPrices()
+        self._cached = lru_cache(maxsize=CACHED_PRICES)(self._find)
+
+    def use(self, own: Iterable[OwnPrice], version: int) -> bool:
+        """Take *own* for all that was set; whether that is something else than before."""
+        self.version = version
+        found = OwnPrices(own)
+        if found.all == self.own.all:
+            return False
+        self.own = found
+        self.forget()
+        return True
+
+    def forget(self) -> None:
+        """Look every price up again: the data is another."""
+        self._cached.cache_clear()
 
     def price(self, provider: str, model: str, at: datetime, service_tier: str = "standard") -> Price | None:
         """
-        The price of one call at the aware instant *at*, in USD; None is unpriced, which is never free.
+        The price of one call at the aware instant *at*; None is unpriced, which is never free.
 
-        Before a price's first known date the oldest known one holds. A service tier without rates of its own is
+        What was set holds from its date on; before it, the data, and without any the oldest that was set. Before a
+        price's first known date in the data the oldest known one holds. A service tier without rates of its own is
         priced as standard, with status FALLBACK. A local model is FREE.
         """
         # Every date and time of day in the data falls on a quarter of an hour, so all of a bucket has one price.
         return self._cached(provider, model, service_tier, (at - _EPOCH) // BUCKET)
+
+    def _find(self, provider: str, model: str, service_tier: str, bucket: int) -> Price | None:
+        # The first and last hours of the calendar in a far time zone lie outside what datetime can say in UTC.
+        at = _EPOCH + min(max(bucket, _FIRST_BUCKET), _LAST_BUCKET) * BUCKET
+        set_price = self.own.find(provider, model, at, service_tier)
+        if set_price is None:
+            found = _find_price(provider, model, service_tier, at)
+            if found is not None:
+                return found
+            set_price = self.own.oldest(provider, model, service_tier)
+        return None if set_price is None else set_price.price
 
     def price_or_fallback(
         self, provider: str, model: str, at: datetime, service_tier: str = "standard"
@@ -87,12 +117,17 @@ class PriceBook:
 
         A *model* is looked up as in `price`, so that a dated alias finds its row, and is listed as it was given.
         """
-        wanted = provider_names() if provider is None else [canonical_provider(provider)]
+        ours = {one.provider for one in self.own.all}
+        wanted = sorted({*provider_names(), *ours}) if provider is None else [canonical_provider(provider)]
         for name in wanted:
-            for listed in list_models(name) if model is None else [model]:
+            for listed in self._models(name) if model is None else [model]:
                 price = self.price(name, listed, at)
                 if price is not None:
                     yield ListedPrice(name, listed, "standard", price)
+
+    def _models(self, provider: str) -> list[str]:
+        known = list_models(provider)
+        return known + sorted({one.model for one in self.own.all if one.provider == provider} - {*known})
 
 
 def max_output_tokens(provider: str, model: str) -> int | None:
@@ -112,9 +147,7 @@ def _entry(provider: str, model: str) -> Entry | None:
     return find_entry(canonical_provider(provider), model)
 
 
-def _find_price(provider: str, model: str, service_tier: str, bucket: int) -> Price | None:
-    # The first and last hours of the calendar in a far time zone lie outside what datetime can say in UTC.
-    at = _EPOCH + min(max(bucket, _FIRST_BUCKET), _LAST_BUCKET) * BUCKET
+def _find_price(provider: str, model: str, service_tier: str, at: datetime) -> Price | None:
     own = ask(BaseProvider.price, provider_of(provider), model, at, service_tier)
     if own is not None:
         return own
