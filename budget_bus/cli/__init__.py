@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from budget_bus.cli import config, database, decisions, dlq, limits, serve, status, topics, up, usage
+from budget_bus.cli import config, database, decisions, dlq, limits, prices, serve, status, topics, up, usage
 from budget_bus.cli.importing.command import import_usage
 from budget_bus.errors import BudgetError, BudgetExceeded, BudgetUnavailable, ConfigError, Rejected, Retryable
 
@@ -32,6 +32,7 @@ _COMMANDS = (
 _GROUPS: tuple[tuple[str, typer.Typer], ...] = (
     ("limits", limits.limits),
     ("config", config.config),
+    ("prices", prices.prices),
     ("decisions", decisions.decisions),
     ("topics", topics.topics),
     ("db", database.database),

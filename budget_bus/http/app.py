@@ -14,6 +14,7 @@ from budget_bus.http import (
     limit_raises,
     limit_windows,
     limits,
+    prices,
     record,
     status,
     usage,
@@ -33,6 +34,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *alerts.ENDPOINTS,
     *config.ENDPOINTS,
     *decisions.ENDPOINTS,
+    *prices.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -12,6 +12,7 @@ import asyncpg
 
 from budget_bus.http.lag import LogEnds
 from budget_bus.producers.bus import BudgetBus
+from budget_bus.providers.prices import PriceBook
 from budget_bus.settings import Settings
 
 Q = TypeVar("Q")
@@ -30,6 +31,7 @@ class Parts:
     pool: asyncpg.Pool
     bus: BudgetBus
     log_ends: LogEnds
+    prices: PriceBook = field(default_factory=PriceBook)
     settling_patience_s: float = 5.0  # how long ?wait=true waits for the settler
     now: Callable[[], datetime] = _utc_now
     started_s: float = field(default_factory=time.monotonic)

@@ -24,6 +24,11 @@ _LAST_BUCKET: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // BUCKET
 CACHED_PRICES: Final = 16_384
 
 
+def quarter_of(at: datetime) -> datetime:
+    """The quarter of an hour that an aware instant falls in; prices change on these."""
+    return at - (at - _EPOCH) % BUCKET
+
+
 @dataclass(frozen=True, slots=True)
 class ListedPrice:
     """One model's price for display."""

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
 from budget_bus.providers.book import Entry, find_entry, list_models, price_of
 from budget_bus.providers.names import canonical_provider
-from budget_bus.providers.prices import BUCKET
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+from budget_bus.providers.prices import quarter_of
 
 # Words in the names of models that do something else than answer a text. Safety models judge texts instead of
 # answering them, search and research models charge for more than their tokens, fine-tuned ones have names of their own.
@@ -49,16 +47,12 @@ def siblings(provider: str, at: datetime) -> tuple[str, ...]:
     Models for which another provider's prices stand in (Azure's of OpenAI) are not known to be there, and a model that
     was switched off without being marked so is not known to be gone. An unknown or local provider has none.
     """
-    return _siblings(canonical_provider(provider), _bucket(at))
+    return _siblings(canonical_provider(provider), quarter_of(at))
 
 
 def converses(provider: str, model: str, at: datetime) -> bool:
     """Whether the price book has *model* as one for chat or text, by the rules of `siblings`, dated or not."""
-    return _converses(canonical_provider(provider), model, _bucket(at))
-
-
-def _bucket(at: datetime) -> datetime:
-    return at - (at - _EPOCH) % BUCKET
+    return _converses(canonical_provider(provider), model, quarter_of(at))
 
 
 @lru_cache(maxsize=4096)

@@ -102,7 +102,7 @@ class Catalogue:
             self.contexts.pop(key, None)
         self.begun.clear()
         if version is None:
-            version = int(await connection.fetchval(_SQL["version"]))
+            version = await catalogue_version(connection)
         if version == self.version and len(self.balance_ids) + len(self.contexts) + len(self.raised) < _CACHED_CALLS:
             return
         budgets = await read_budgets(connection)
@@ -148,6 +148,11 @@ class Catalogue:
 
     def policy_of(self, budget: Budget) -> Policy:
         return budget.spec.policy or self.default_policy
+
+
+async def catalogue_version(connection: asyncpg.Connection | asyncpg.Pool) -> int:
+    """The number that every change of a budget, a price or a run-time setting raises."""
+    return int(await connection.fetchval(_SQL["version"]))
 
 
 async def read_budgets(connection: asyncpg.Connection | asyncpg.Pool) -> list[Budget]:
