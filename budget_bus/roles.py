@@ -165,7 +165,19 @@ async def notifier(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
     """Prices that arrive, costs that are restated, sums that are checked: at low priority, beside the streams."""
-    async with open_pool(settings, size=2), AsyncExitStack():
+    from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
+
+    async with open_pool(settings, size=2) as pool, AsyncExitStack() as stack:
+        stopping = asyncio.Event()
+        updating = keep_updating(
+            pool,
+            stopping,
+            url=settings.price_update_url,
+            factor=settings.price_move_factor,
+            interval_s=settings.price_update_interval,
+            at_start=settings.update_prices_on_start,
+        )
+        await stack.enter_async_context(_running(updating, stopping.set))
         yield
 
 

@@ -25,6 +25,10 @@ from budget_bus.errors import ConfigError, Rejected
 from budget_bus.money import check_currency, parse_amount
 
 ENV_FILE = ".env.budget"
+# Where genai-prices publishes its data (its module update_prices has the same as DEFAULT_UPDATE_URL).
+DEFAULT_PRICE_URL = (
+    "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json"
+)
 _ALLOCATION = re.compile(r"([A-Z][A-Z0-9_]*)_ALLOCATION")
 
 
@@ -49,6 +53,13 @@ def _timezone(name: str) -> str:
     except (KeyError, ValueError, OSError):
         raise ValueError(f"{name!r} is not an IANA time zone such as Europe/Berlin") from None
     return name
+
+
+def _web_address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not text.isprintable():
+        raise ValueError("must be an address such as https://prices.example/data.json")
+    return text
 
 
 def _url(value: SecretStr, schemes: tuple[str, ...], example: str) -> SplitResult:
@@ -141,6 +152,8 @@ class Settings(BaseSettings):
 
     update_prices_on_start: bool = True
     price_update_interval: int = Field(3600, ge=60)
+    price_update_url: Annotated[str, AfterValidator(_web_address)] = DEFAULT_PRICE_URL
+    price_move_factor: Decimal = Field(Decimal(2), gt=1, le=1000)
     unpriced: Literal["deny", "fallback"] = "deny"
     fallback_price_per_1m: Amount | None = None
     default_max_output_tokens: int = Field(1024, ge=1, le=10_000_000)

@@ -19,3 +19,5 @@ def pytest_configure() -> None:
         ours = name.startswith("BUDGET_") or name.endswith(("_BUDGET_LIMIT", "_ALLOCATION"))
         if ours and not name.startswith(_FOR_TESTS):
             del os.environ[name]
+    # What a test starts must not ask the web for prices: whether it answers, and with what, is not ours to test.
+    os.environ["BUDGET_UPDATE_PRICES_ON_START"] = "false"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from budget_bus.cli.gateway import ask, items
-from budget_bus.cli.render import Format, FormatOption, printable, show
+from budget_bus.cli.render import Format, FormatOption, printable, show, show_json
 
 prices = typer.Typer(help="List prices, set your own, and update the price data.", no_args_is_help=True)
 
@@ -26,6 +27,14 @@ _COLUMNS = {
     "Status": "price_status",
     "From": "effective_from",
     "Source": "source",
+}
+
+
+_REVIEWS = {
+    "Provider": "provider",
+    "Model": "model",
+    "Why": "reason",
+    "Found": "found_at",
 }
 
 
@@ -135,6 +144,66 @@ def unset_price(
     _, page = ask("GET", _PATH, query={"provider": provider, "model": model, "per": Per.THOUSAND.value})
     now = _words(page["items"][0]) if page["items"] else "without a price"
     print(printable(f"{provider} {model}: {now}"))
+
+
+@prices.command("update")
+def update_prices(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every provider's; there is nothing less to update.")
+    ] = True,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """
+    Fetch newer price data. What moves too far, or vanishes, waits for `budget prices approve`; offline, the last good
+    data stays.
+
+    Example: budget prices update --all
+    """
+    del everything
+    _, told = ask("POST", f"{_PATH}/update", body={})
+    if form is Format.JSON:
+        show_json(told)
+        return
+    print(printable(f"{told['detail']} ({told['models']} models, {told['source']})"))
+    if told["waiting"]:
+        show(told["waiting"], _REVIEWS, form)
+        print("`budget prices approve` or `reject` decides them", file=sys.stderr)
+
+
+@prices.command("reviews")
+def list_reviews(form: FormatOption = Format.TABLE) -> None:
+    """
+    List the fetched prices that are not in force because they moved too far or vanished.
+
+    Example: budget prices reviews
+    """
+    show(items(f"{_PATH}/reviews"), _REVIEWS, form, empty="nothing waits")
+
+
+@prices.command("approve")
+def approve_price(provider: ProviderArgument, model: ModelArgument) -> None:
+    """
+    Take over a fetched price that waits.
+
+    Example: budget prices approve openai gpt-4o
+    """
+    _decide(provider, model, approve=True)
+
+
+@prices.command("reject")
+def reject_price(provider: ProviderArgument, model: ModelArgument) -> None:
+    """
+    Keep the old price; the same one is not asked about again.
+
+    Example: budget prices reject openai gpt-4o
+    """
+    _decide(provider, model, approve=False)
+
+
+def _decide(provider: str, model: str, *, approve: bool) -> None:
+    body = {"provider": provider, "model": model, "approve": approve}
+    _, review = ask("POST", f"{_PATH}/reviews", body=body)
+    print(printable(f"{review['provider']} {review['model']}: {review['state']} ({review['reason']})"))
 
 
 def _words(price: dict[str, Any]) -> str:

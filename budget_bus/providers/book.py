@@ -1,4 +1,4 @@
-"""How one row of genai-prices' bundled data becomes a Price in whole picos per token."""
+"""How one row of the price data becomes a Price in whole picos per token."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import Final
 
-from genai_prices import __version__ as data_version
-from genai_prices.data_snapshot import get_snapshot
-from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
+from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
 
 from budget_bus.money import PicosPerToken
 from budget_bus.policy.pricing import Price, PriceStatus, Rate
+from budget_bus.providers import data
 from budget_bus.providers.base import free_price
 from budget_bus.providers.names import canonical_provider, price_book_id
 
@@ -50,30 +49,28 @@ def find_entry(provider: str, model: str) -> Entry | None:
     lookup goes past the library's snapshot caches, which keep every unknown name for ever.
     """
     name = model.strip()
-    listed = _providers().get(price_book_id(provider))
+    listed = data.providers().get(price_book_id(provider))
     if listed is None or not _PLAIN_NAME.fullmatch(name):
         return None
-    found = listed.find_model(name, all_providers=list(_providers().values()))
+    found = listed.find_model(name, all_providers=list(data.providers().values()))
     if found is None and name.lower().startswith(f"{provider}/"):
-        found = listed.find_model(name[len(provider) + 1 :], all_providers=list(_providers().values()))
+        found = listed.find_model(name[len(provider) + 1 :], all_providers=list(data.providers().values()))
     if found is None:
         return None
     return Entry(listed.id, found, own=any(found is row for row in listed.models))
 
 
-@lru_cache(maxsize=1)
-def _providers() -> Mapping[str, Provider]:
-    return {provider.id: provider for provider in get_snapshot().providers}
+data.on_change(find_entry.cache_clear)
 
 
 def provider_names() -> list[str]:
     """The canonical names of all providers in the data, in order."""
-    return sorted(map(canonical_provider, _providers()))
+    return sorted(map(canonical_provider, data.providers()))
 
 
 def list_models(provider: str) -> list[str]:
     """The names of the data's own rows for a provider given by its canonical name."""
-    listed = _providers().get(price_book_id(provider))
+    listed = data.providers().get(price_book_id(provider))
     return [] if listed is None else [row.id for row in listed.models]
 
 
@@ -148,4 +145,4 @@ def _picos(price: Decimal, per: int) -> tuple[PicosPerToken, bool]:
 
 
 def _source(entry: Entry) -> str:
-    return f"genai-prices {data_version} {entry.provider_id}/{entry.model.id}"
+    return f"{data.source()} {entry.provider_id}/{entry.model.id}"

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 from budget_bus.errors import ConfigError, Rejected
 from budget_bus.money import PicosPerToken, parse_amount
 from budget_bus.policy.pricing import Price, PriceStatus, Rate
+from budget_bus.providers import data
 from budget_bus.providers.base import BaseProvider
 from budget_bus.providers.book import Entry, find_entry, list_models, price_of, provider_names
 from budget_bus.providers.names import canonical_provider
@@ -65,22 +66,19 @@ class PriceBook:
                 input=rate, output=rate, currency=currency, source="operator's fallback", status=PriceStatus.FALLBACK
             )
         self.version = 0
+        self.data_id = data.data_id()
         self.own = OwnPrices()
         self._cached = lru_cache(maxsize=CACHED_PRICES)(self._find)
 
     def use(self, own: Iterable[OwnPrice], version: int) -> bool:
-        """Take *own* for all that was set; whether that is something else than before."""
+        """Take *own* for all that was set, and the data in use for the base; whether either is another than before."""
         self.version = version
         found = OwnPrices(own)
-        if found.all == self.own.all:
+        if found.all == self.own.all and self.data_id == data.data_id():
             return False
-        self.own = found
-        self.forget()
-        return True
-
-    def forget(self) -> None:
-        """Look every price up again: the data is another."""
+        self.own, self.data_id = found, data.data_id()
         self._cached.cache_clear()
+        return True
 
     def price(self, provider: str, model: str, at: datetime, service_tier: str = "standard") -> Price | None:
         """

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from budget_bus.providers import data
 from budget_bus.providers.book import Entry, find_entry, list_models, price_of
 from budget_bus.providers.names import canonical_provider
 from budget_bus.providers.prices import quarter_of
@@ -95,3 +96,7 @@ def _is_snapshot(provider: str, name: str, found: dict[str, Entry]) -> bool:
     undated = _DATE.sub("", name)
     alias = find_entry(provider, undated) if undated != name else None
     return alias is not None and alias.model.id != name and alias.model.id in found
+
+
+for _remembered in (_converses, _siblings, _named):
+    data.on_change(_remembered.cache_clear)
