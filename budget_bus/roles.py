@@ -166,6 +166,7 @@ async def notifier(settings: Settings) -> AsyncIterator[None]:
 async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
     """Prices that arrive, costs that are restated, sums that are checked: at low priority, beside the streams."""
     from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
+    from budget_bus.bookkeeping.unpriced import keep_pricing  # noqa: PLC0415
 
     async with open_pool(settings, size=2) as pool, AsyncExitStack() as stack:
         stopping = asyncio.Event()
@@ -177,7 +178,9 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
             interval_s=settings.price_update_interval,
             at_start=settings.update_prices_on_start,
         )
-        await stack.enter_async_context(_running(updating, stopping.set))
+        pricing = keep_pricing(pool, Catalogue(Policy(settings.enforcement_level)), _prices(), stopping)
+        for work in (updating, pricing):
+            await stack.enter_async_context(_running(work, stopping.set))
         yield
 
 

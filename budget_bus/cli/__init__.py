@@ -8,7 +8,20 @@ from collections.abc import Sequence
 
 import typer
 
-from budget_bus.cli import config, database, decisions, dlq, limits, prices, serve, status, topics, up, usage
+from budget_bus.cli import (
+    config,
+    database,
+    decisions,
+    dlq,
+    limits,
+    prices,
+    recalculate,
+    serve,
+    status,
+    topics,
+    up,
+    usage,
+)
 from budget_bus.cli.importing.command import import_usage
 from budget_bus.errors import BudgetError, BudgetExceeded, BudgetUnavailable, ConfigError, Rejected, Retryable
 
@@ -28,6 +41,7 @@ _COMMANDS = (
     ("set-limit", limits.set_limit),
     ("get-usage", usage.get_usage),
     ("import", import_usage),
+    ("recalculate", recalculate.recalculate),
 )
 _GROUPS: tuple[tuple[str, typer.Typer], ...] = (
     ("limits", limits.limits),

@@ -72,10 +72,10 @@ async def _check(settings: Settings) -> Findings:
     from budget_bus.store.admin import check_books, open_connection
 
     async with open_connection(settings) as connection:
-        return await check_books(connection, progress=_Reporter())
+        return await check_books(connection, progress=Reporter())
 
 
-class _Reporter:
+class Reporter:
     """Says on stderr how far a long check is, and nothing of a short one."""
 
     def __init__(self) -> None:
@@ -84,4 +84,4 @@ class _Reporter:
     def __call__(self, done: int, total: int, what: str) -> None:
         if monotonic() - self._said >= _REPORT_EVERY_S:
             self._said = monotonic()
-            print(f"checked {done} of {total} {what}", file=sys.stderr, flush=True)
+            print(f"{done} of {total} {what}", file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import NamedTuple
@@ -25,6 +25,7 @@ _ALERTS = uuid.UUID(
 ESTIMATE_OVERRUN = "estimate_overrun"
 UNRESERVED_USAGE = "unreserved_usage"
 CRITICAL_PASSED = "critical_passed"
+WINDOW_RESTATED = "window_restated"
 _NOTICES = {
     ESTIMATE_OVERRUN: ("warning", "was charged more by a call than was set aside for it"),
     UNRESERVED_USAGE: ("warning", "was charged by a call that had not asked: it cannot be refused, only counted"),
@@ -68,6 +69,24 @@ async def announce(
     # What did not come back as new is committed already; what is new here may still be rolled back.
     catalogue.raised |= {crossing.alert_id for crossing in unknown} - {crossing.alert_id for crossing in new}
     await balances.reach(connection, reached)
+    await outbox.put(connection, messages)
+
+
+async def tell_restated(
+    connection: asyncpg.Connection, changes: Iterable[tuple[Change, int]], restatement_id: uuid.UUID, *, now: datetime
+) -> None:
+    """Alert of closed windows that a restatement has moved, each by how much; once per restatement."""
+    raised = []
+    for change, moved in changes:
+        budget, _, balance = change
+        was = budget.write(balance.spent - moved)
+        fact = f"is closed and was restated from {was} to {_with_unit(budget, balance.spent)}, by a price correction"
+        told = _Told(WINDOW_RESTATED, "warning", fact, 0, Basis.SPENT)
+        raised.append(_alert(change, told, key=f"{WINDOW_RESTATED}/{restatement_id}", now=now))
+    messages = [
+        Message(topics.BUDGET_ALERTS, _key(crossing.budget_id), outbox.to_json(crossing.payload))
+        for crossing in await outbox.raise_alerts(connection, raised, at=now)
+    ]
     await outbox.put(connection, messages)
 
 

@@ -91,7 +91,7 @@ def parse(raw: bytes) -> Document:
         Rejected: it is not JSON of the form that genai-prices publishes, or it is empty.
     """
     try:
-        document = json.loads(raw, parse_float=str)
+        document: Document = json.loads(raw, parse_float=str)
     except (ValueError, RecursionError) as error:
         raise Rejected(f"the price data is not JSON: {error}") from None
     listed = isinstance(document, list) and all(isinstance(one, dict) and one.get("models") for one in document)
