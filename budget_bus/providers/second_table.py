@@ -66,8 +66,8 @@ _FIELD: Final = re.compile(
     r"(?P<field>" + "|".join(sorted(_CLASSES, key=len, reverse=True)) + r")"
     r"(?:_above_(?P<thousands>\d+)k_tokens)?(?:_(?P<tier>batches|flex|priority))?"
 )
-# A key such as azure/eu/gpt-4o or bedrock/us-gov-west-1/...: what the model costs in one region only.
-_REGION: Final = re.compile(r"(?:eu|us|global|global-standard|us-central1|[a-z]{2}(?:-[a-z]+)+-\d)/|bedrock/moonshot")
+# A key such as azure/eu/gpt-4o, bedrock/us-gov-west-1/... or eu.amazon.nova-pro-v1:0: a price of one region.
+_REGION: Final = re.compile(r"(?:eu|us|global|global-standard|[a-z]{2}(?:-[a-z]+)+-\d)/|(?:us|us-gov|eu|apac|jp|au)\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,8 @@ def _known(rows: Mapping[str, Mapping[str, Any]]) -> Iterator[SecondPrice]:
 
 def _named(key: str, theirs: str) -> tuple[str, str] | None:
     """Our provider and the model's own name; None for a provider that our data does not have."""
-    if theirs.split("-")[0] == _VERTEX:
+    prefixes: tuple[str, ...]
+    if theirs.startswith(_VERTEX):
         provider, prefixes = "google", (f"{_VERTEX}/",)
     elif theirs in _PROVIDERS:
         provider, prefixes = _PROVIDERS[theirs]

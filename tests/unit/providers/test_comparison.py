@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,7 @@ def table(**fields: object) -> str:
         pytest.param("vertex_ai/c", "vertex_ai-anthropic_models", ("google", "c", False), id="so is all of Vertex"),
         pytest.param("c", "bedrock_converse", ("bedrock", "c", False), id="a key without a prefix is the model"),
         pytest.param("azure/eu/g", "azure", ("azure", "eu/g", True), id="a region in the key is marked"),
+        pytest.param("eu.n", "bedrock", ("bedrock", "eu.n", True), id="also one before a dot"),
         pytest.param(
             "together_ai/meta-llama/L", "together_ai", ("together", "meta-llama/L", False), id="only the prefix goes"
         ),
@@ -73,7 +75,7 @@ def test_classes_context_sizes_and_service_tiers_are_told_apart() -> None:
 
 @pytest.mark.parametrize("text", ["no json", "[]", '{"m": 1}'])
 def test_what_is_not_the_table_is_refused_with_the_fix(text: str) -> None:
-    with pytest.raises(ConfigError, match="second price table: .*give the file that is in litellm's wheel"):
+    with pytest.raises(ConfigError, match=r"second price table: .*give the file that is in litellm's wheel"):
         read_second_table(text)
 
 
@@ -136,3 +138,13 @@ def test_a_model_under_two_keys_counts_once_unless_the_keys_disagree() -> None:
     second = read_second_table(json.dumps({"gpt-4o": row, "openai/gpt-4o": other}))
     found = told_once(compare(second, lambda *_: Price(input=rate(1), output=rate(1)), AT))
     assert [one.token_class for one in found] == ["input", "output", "output"]
+
+
+def test_the_kept_result_lists_every_disagreement_that_it_counts() -> None:
+    kept = json.loads((Path(__file__).parents[3] / "bench/results/price-comparison.json").read_text())
+    wrong = [one for one in kept["disagreements_picos"] if within(one["ours"], one["theirs"])]
+    assert not wrong
+    for name, same in (("same_name", True), ("other_name", False)):
+        share = kept["shares"][name]
+        listed = [one for one in kept["disagreements_picos"] if one["same_name"] is same]
+        assert share["compared"] - share["agree"] == len(listed)
