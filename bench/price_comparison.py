@@ -30,7 +30,7 @@ VERSION: Final = "1.109.1"
 TABLE: Final = "litellm/model_prices_and_context_window_backup.json"
 ROOT: Final = Path(__file__).parents[1]
 REASONS: Final = ROOT / "bench" / "price_reasons.toml"
-RESULT: Final = ROOT / "bench" / "results" / "price-comparison.json"
+RESULT: Final = ROOT / "bench" / "results" / "price-comparison.jsonl"  # not .json: those are runs of the benchmarks
 REPORT: Final = ROOT / "docs" / "price-comparison.md"
 # A weekday's hour in which nobody gives a discount for the time of day: what the second table lists first.
 INSTANT: Final = datetime(2026, 11, 24, 2, 30, tzinfo=UTC)
@@ -170,7 +170,8 @@ def main() -> int:
         "same_name": share_of(one for one in found if one.same_name)._asdict(),
         "other_name": share_of(one for one in found if not one.same_name)._asdict(),
     }
-    RESULT.write_text(json.dumps({**about, "shares": shares, "disagreements_picos": kept}, indent=1) + "\n")
+    lines = [{**about, "shares": shares}, *kept]
+    RESULT.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     print(f"written: {REPORT.relative_to(ROOT)}, {RESULT.relative_to(ROOT)}")
     return 0
 
