@@ -101,7 +101,8 @@ async def _stand(settings: Settings) -> None:
 async def settler(settings: Settings) -> AsyncIterator[ConsumerLoop]:
     """usage.recorded -> books."""
     async with open_pool(settings, size=2) as pool:
-        keeper = Settler(pool, Catalogue(Policy(settings.enforcement_level)), _prices())
+        catalogue = Catalogue(Policy(settings.enforcement_level))
+        keeper = Settler(pool, catalogue, _prices(), use_reported_cost=settings.cost_source == "reported")
         consumer = ConsumerLoop(
             settings, pool, topic=USAGE_RECORDED, group=SETTLER_GROUP, apply=keeper.apply, max_records=1000
         )

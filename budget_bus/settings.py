@@ -156,6 +156,7 @@ class Settings(BaseSettings):
     price_move_factor: Decimal = Field(Decimal(2), gt=1, le=1000)
     unpriced: Literal["deny", "fallback"] = "deny"
     fallback_price_per_1m: Amount | None = None
+    cost_source: Literal["computed", "reported"] = "computed"
     default_max_output_tokens: int = Field(1024, ge=1, le=10_000_000)
 
     hold_ttl_s: int = Field(600, ge=1, le=86_400)

@@ -14,13 +14,18 @@ from budget_bus.events.checks import CheckRequested
 from budget_bus.events.decode import decode
 from budget_bus.events.fields import EARLIEST, LATEST, MAX_FUTURE_S
 from budget_bus.events.usage import UsageRecorded
-from budget_bus.policy.pricing import Cost, Price, PriceStatus, Tokens, cost_of
+from budget_bus.money import Nanos, PicosPerToken
+from budget_bus.policy.pricing import Cost, Price, PriceStatus, Rate, Tokens, cost_of
 from budget_bus.policy.scope import Call
 from budget_bus.providers.names import canonical_provider, tier_of
 from budget_bus.providers.prices import PriceBook
 from budget_bus.providers.tokens import count_tokens
 
 _DERIVED = UUID("6f0b7a52-3c2d-5f57-9a43-2d1f0a8e7c11")  # the name space of ids that we derive
+_NO_RATE = Rate(PicosPerToken(0))
+_REPORTED = Price(
+    _NO_RATE, _NO_RATE, currency="USD", source="reported"
+)  # what was charged is an amount: it has no rates
 _EARLIEST_MS, _LATEST_MS = EARLIEST.timestamp() * 1000, LATEST.timestamp() * 1000
 
 
@@ -76,6 +81,21 @@ def priced(event: Incoming, prices: PriceBook) -> Incoming:
     """*event* at what *prices* say now; what was read with older ones is priced again so."""
     price = prices.price(event.call.provider, event.call.model, event.occurred_at, event.event.service_tier)
     return event._replace(price=price, cost=cost_of(event.tokens, price) if price else None)
+
+
+def as_reported(event: Incoming) -> Incoming:
+    """
+    *event* at the cost that its `reported_cost` names in USD; one that names none keeps what was computed.
+
+    Input and output share it as they share the computed cost, rounded down for the input; without one it is all input.
+    """
+    reported = event.event.reported_cost
+    if reported is None or reported.currency != _REPORTED.currency:
+        return event
+    total = int(reported.amount * 10**9)
+    computed = event.cost
+    part = total * computed.input // computed.total if computed and computed.total else total
+    return event._replace(price=_REPORTED, cost=Cost(Nanos(total), Nanos(part), Nanos(total - part)))
 
 
 def call_of(event: UsageRecorded | CheckRequested) -> Call:

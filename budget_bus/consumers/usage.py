@@ -15,7 +15,7 @@ from budget_bus import metrics
 from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import ESTIMATE_OVERRUN, UNRESERVED_USAGE, announce
-from budget_bus.consumers.incoming import Incoming, priced, read_usage
+from budget_bus.consumers.incoming import Incoming, as_reported, priced, read_usage
 from budget_bus.consumers.prices import refresh_prices
 from budget_bus.errors import Rejected
 from budget_bus.policy.budget import Budget, Policy, Unit
@@ -40,6 +40,7 @@ class Settler:
     catalogue: Catalogue
     prices: PriceBook
     clock: Clock = utc_now
+    use_reported_cost: bool = False
 
     async def apply(self, batch: Batch, refused: str | None) -> None:
         """
@@ -60,6 +61,8 @@ class Settler:
             await self.catalogue.refresh(connection, entry.catalogue_version)
             if await refresh_prices(connection, self.prices, entry.catalogue_version):
                 events = [priced(event, self.prices) for event in events]
+            if self.use_reported_cost:
+                events = [as_reported(event) for event in events]
             fresh, conflicts = await _dedup(connection, events)
             dead += conflicts
             settled = await _settled_holds(connection, fresh, now)
