@@ -1,4 +1,4 @@
-"""`python -m bench`: measure settling, checks and leases beside their floors; see `--help`."""
+"""`python -m bench`: measure settling, checks, leases and restating beside their floors; see `--help`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, lease, machine, report, settle
+from bench import checks, lease, machine, report, restate, settle
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
@@ -26,13 +26,15 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--checks", type=int, help="checks one at a time; in flight 4 times as many (1000, quick 100)")
     parser.add_argument("--rounds", type=int, help="turns of floor and ours (default 3, quick 1)")
     parser.add_argument("--admissions", type=int, help="calls admitted from leases (default 1000000, quick 100000)")
-    parser.add_argument("--only", choices=("settle", "check", "lease"), help="one of the three")
+    parser.add_argument("--rows", type=int, help="ledger rows to restate (default 1000000, quick 20000)")
+    parser.add_argument("--only", choices=("settle", "check", "lease", "restate"), help="one of the four")
     parser.add_argument("--quick", action="store_true", help="a short look; too short to compare")
     parser.add_argument("--no-save", action="store_true", help="print only, write nothing to bench/results/")
     options = parser.parse_args(arguments)
     options.events = options.events or (5_000 if options.quick else 50_000)
     options.checks = options.checks or (100 if options.quick else 1_000)
     options.admissions = options.admissions or (100_000 if options.quick else 1_000_000)
+    options.rows = options.rows or (20_000 if options.quick else 1_000_000)
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
 
@@ -44,7 +46,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         about = {"at": datetime.now(UTC).isoformat(), **machine.commit(), "machine": machine.machine(stack)}
         benchmarks = {
             name: await _in_turns(name, measure, stack, options)
-            for name, measure in (("settle", _settle), ("check", _check), ("lease", _lease))
+            for name, measure in (("settle", _settle), ("check", _check), ("lease", _lease), ("restate", _restate))
             if options.only in (None, name)
         }
     return {
@@ -53,7 +55,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "rounds": options.rounds,
         "workload": f"{options.events:,} usage events; {options.checks:,} checks one at a time, {4 * options.checks:,} "
-        f"in flight; {options.admissions:,} admissions. Budgets in settle: {settle.BUDGETS}.",
+        f"in flight; {options.admissions:,} admissions; {options.rows:,} rows restated, {restate.SETTLED:,} events "
+        f"settled meanwhile. Budgets in settle: {settle.BUDGETS}.",
         "benchmarks": benchmarks,
     }
 
@@ -74,6 +77,11 @@ async def _check(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dic
 async def _lease(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     yield lease.floor(options.admissions)
     yield await lease.ours(stack, options.admissions)
+
+
+async def _restate(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    yield await restate.floor(stack, options.rows)
+    yield await restate.ours(stack, options.rows)
 
 
 async def _in_turns(name: str, measure: Measure, stack: Stack, options: argparse.Namespace) -> dict[str, Any]:

@@ -18,6 +18,7 @@ _UNITS = {
     "p99_ms": "ms",
     "voided_per_second": "calls/s",
     "used_up_per_second": "calls/s",
+    "rows_per_second": "rows/s",
 }
 _WHAT = {"voided_per_second": "lease, each voided", "used_up_per_second": "lease, used up"}
 
@@ -37,6 +38,10 @@ for events/s, checks/s and calls/s higher is better, for ms lower is.
   voided*: one lease, every call is admitted and taken back. *Used up*: none is taken back, so the next leases are taken
   from one decider process, which is in the time. Floor: a loop that compares with and subtracts from three numbers (and
   adds to them again), nothing else.
+
+* **restate**: ledger rows that get a corrected price, with what they cost before, their rollups and balances, by one
+  connection while one settler process settles events. The difference that is shown first is not in the time. Floor: one
+  `UPDATE` of one column of as many rows. Both with `synchronous_commit = on`.
 
 PostgreSQL runs with `fsync = on`, Kafka with one node and `acks = all`. Clients, processes, PostgreSQL and Kafka share
 the machine's cores. `python -m bench --help` tells how to measure again.

@@ -31,7 +31,7 @@ async def fill(stack: Stack, events: int) -> int:
 async def ours(stack: Stack, events: int) -> float:
     """Events per second of one settler with some budgets to keep."""
     database_url = await stack.new_database(migrated=True)
-    await _set_budgets(stack, database_url)
+    await set_budgets(stack, database_url)
     watch = await asyncpg.connect(database_url)
     try:
         async with stack.role("settler", database_url) as child:
@@ -66,7 +66,8 @@ async def _rate(watch: asyncpg.Connection, events: int) -> float:
         await asyncio.sleep(0.01)
 
 
-async def _set_budgets(stack: Stack, database_url: str) -> None:
+async def set_budgets(stack: Stack, database_url: str) -> None:
+    """The budgets that `BUDGETS` tells of."""
     async with open_pool(stack.settings(database_url), size=1) as pool:
         huge = 10**15  # a million dollars in nanos, so that no alert is raised
         everything = parse_scope({})

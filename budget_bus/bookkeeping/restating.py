@@ -9,7 +9,7 @@ and one that was finished finds nothing to do.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -22,16 +22,17 @@ from budget_bus.consumers.prices import refresh_prices
 from budget_bus.events.topics import USAGE_RECORDED
 from budget_bus.policy.budget import Budget, Unit
 from budget_bus.policy.pricing import Cost, Price, Tokens, cost_of
+from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, contexts, fence, ledger, restatements
 from budget_bus.store.balances import Delta
 from budget_bus.store.catalogue import Catalogue, Place, place_of
-from budget_bus.store.holds import call_of
 from budget_bus.store.ledger import RollupKey, bucket_of
 from budget_bus.store.restatements import BEGINNING, Cursor, Range, Restated, Slice
 
 CHUNK = 5_000
+_SUMMARIZE_EVERY = 10  # slices
 REPORTED = "reported"  # the price_source of a cost that the provider named: no price of ours restates it
 
 # How many rows of how many are done, and what is being done.
@@ -162,7 +163,7 @@ class Restating:
         """Go from the cursor to the end; False when the prices have changed on the way."""
         parts = await restatements.slices(self.connection, self.wanted, CHUNK)
         done, total = 0, sum(part.rows for part in parts)
-        for part in parts:
+        for number, part in enumerate(parts):
             done += part.rows
             if part.end <= self._cursor.at:
                 continue
@@ -172,6 +173,8 @@ class Restating:
                     if not await self._same_prices():
                         return False
                     more = await self._chunk(part)
+            if number % _SUMMARIZE_EVERY == _SUMMARIZE_EVERY - 1:
+                await restatements.summarize(self.connection)
             self.progress(done, max(done, total), "rows restated")
         return True
 
@@ -202,14 +205,16 @@ class Restating:
             self._id = await restatements.begin(
                 connection, self.wanted, actor=self.actor, reason=self.reason, prices_version=version
             )
-        await contexts.resolve(connection, self.catalogue, [(call_of(one.row), one.row["accounted_at"]) for one in new])
+        groups = _grouped(new, exact=self.catalogue.has_contexts)
+        calls = [(_call(group), group.accounted_at) for group in groups]
+        await contexts.resolve(connection, self.catalogue, calls)
         await restatements.restate(connection, self._id, [_written(one) for one in new])
-        await ledger.add_rollups(connection, _rollups(new))
+        await ledger.add_rollups(connection, _rollups(groups))
         moves = _Moves(self.catalogue)
-        for one in new:
-            moves.add(one)
+        for (call, accounted_at), (group, sums) in zip(calls, groups.items(), strict=True):
+            moves.add(call, accounted_at, group, sums)
         windows = await moves.move(connection, now=self.now())
-        moved = sum(one.cost.total - (one.row["cost_nanos"] or 0) for one in new)
+        moved = sum(sums.cost - sums.was_cost for sums in groups.values())
         await restatements.advance(
             connection, self._id, cursor, prices_version=version, changed=len(new), moved=moved, windows=windows
         )
@@ -240,14 +245,13 @@ class _Moves:
     _windows: dict[Place, tuple[Budget, Window]] = field(default_factory=dict)
     _by: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
 
-    def add(self, one: _Row) -> None:
-        call, row = call_of(one.row), one.row
+    def add(self, call: Call, accounted_at: datetime, group: _Group, sums: _Sums) -> None:
         for budget in self.catalogue.matching(call):
             if budget.spec.unit is not Unit.COST:
                 continue
-            was = row["cost_nanos"] if row["cost_nanos"] and row["currency"] == budget.spec.currency else 0
-            now = one.cost.total if one.price.currency == budget.spec.currency else 0
-            window = self.catalogue.window(budget, row["accounted_at"], call)
+            was = sums.was_cost if group.was_currency == budget.spec.currency else 0
+            now = sums.cost if group.currency == budget.spec.currency else 0
+            window = self.catalogue.window(budget, accounted_at, call)
             place = place_of(budget, window)
             self._windows[place] = (budget, window)
             self._by[place] += now - was
@@ -268,42 +272,94 @@ class _Moves:
         return {balance_id: delta.spent for balance_id, delta in deltas.items()}
 
 
-def _written(one: _Row) -> Restated:
-    price = one.price
-    return Restated(one.row["event_id"], *one.cost, price.currency, price.status.value, price.source)
+class _Group(NamedTuple):
+    """What rows have in common that go into the same rollups and balances."""
+
+    component: str
+    provider: str
+    model: str
+    tier: str
+    task_type: str | None
+    context_id: str | None
+    user: str | None
+    tags: tuple[tuple[str, str], ...]
+    bucket_start: datetime
+    accounted_at: datetime  # a quarter of an hour, or the instant where windows may begin at any
+    was_currency: str
+    currency: str
 
 
-def _rollups(new: Iterable[_Row]) -> dict[RollupKey, list[int]]:
-    """What the rows' sums change by: off the key of the old currency, onto that of the new one."""
-    sums: dict[RollupKey, list[int]] = {}
-    for one in new:
-        row, unpriced = one.row, one.row["cost_nanos"] is None
-        tokens = row["input_tokens"] + row["output_tokens"]
-        counted = [
-            1,
-            row["input_tokens"],
-            row["output_tokens"],
-            row["cost_nanos"] or 0,
-            *((1, tokens) if unpriced else (0, 0)),
-        ]
-        off = sums.setdefault(_key(row, row["currency"]), [0] * 6)
-        for i, number in enumerate(counted):
-            off[i] -= number
-        onto = sums.setdefault(_key(row, one.price.currency), [0] * 6)
-        for i, number in enumerate([*counted[:3], one.cost.total]):
-            onto[i] += number
-    return sums
+@dataclass(slots=True)
+class _Sums:
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    was_cost: int = 0
+    cost: int = 0
+    unpriced_requests: int = 0
+    unpriced_tokens: int = 0
 
 
-def _key(row: Any, currency: str) -> RollupKey:
-    return RollupKey(
-        bucket_of(row["occurred_at"]),
-        row["component"],
-        row["provider"],
-        row["model"],
-        row["tier"],
-        row["task_type"] or "",
-        row["user_name"] or "",
-        row["context_id"] or "",
-        currency,
+def _grouped(new: Iterable[_Row], *, exact: bool) -> dict[_Group, _Sums]:
+    groups: dict[_Group, _Sums] = {}
+    for row, cost, price in new:
+        context_id, accounted_at, tags = row["context_id"], row["accounted_at"], row["tags"]
+        group = _Group(
+            row["component"], row["provider"], row["model"], row["tier"], row["task_type"], context_id,
+            row["user_name"], tuple(tags.items()) if tags else (), bucket_of(row["occurred_at"]),
+            accounted_at if exact and context_id else bucket_of(accounted_at), row["currency"], price.currency,
+        )  # fmt: skip
+        sums = groups.get(group)
+        if sums is None:
+            sums = groups[group] = _Sums()
+        was = row["cost_nanos"]
+        sums.requests += 1
+        sums.input_tokens += row["input_tokens"]
+        sums.output_tokens += row["output_tokens"]
+        sums.cost += cost.total
+        if was is None:
+            sums.unpriced_requests += 1
+            sums.unpriced_tokens += row["input_tokens"] + row["output_tokens"]
+        else:
+            sums.was_cost += was
+    return groups
+
+
+def _call(group: _Group) -> Call:
+    return Call(
+        component=group.component,
+        provider=group.provider,
+        model=group.model,
+        tier=group.tier,
+        task_type=group.task_type,
+        context_id=group.context_id,
+        user=group.user,
+        tags=group.tags,
     )
+
+
+def _written(one: _Row) -> Restated:
+    row, cost, price = one
+    return Restated(
+        row["event_id"], *cost, price.currency, price.status.value, price.source, row["cost_nanos"],
+        row["input_cost_nanos"], row["output_cost_nanos"], row["currency"], row["price_status"], row["price_source"],
+    )  # fmt: skip
+
+
+def _rollups(groups: Mapping[_Group, _Sums]) -> dict[RollupKey, list[int]]:
+    """What the sums of rows change by: off the key of the old currency, onto that of the new one."""
+    changes: dict[RollupKey, list[int]] = {}
+    for group, sums in groups.items():
+        counts = (sums.requests, sums.input_tokens, sums.output_tokens)
+        for currency, sign, numbers in (
+            (group.was_currency, -1, (*counts, sums.was_cost, sums.unpriced_requests, sums.unpriced_tokens)),
+            (group.currency, 1, (*counts, sums.cost, 0, 0)),
+        ):
+            key = RollupKey(
+                group.bucket_start, group.component, group.provider, group.model, group.tier, group.task_type or "",
+                group.user or "", group.context_id or "", currency,
+            )  # fmt: skip
+            change = changes.setdefault(key, [0] * 6)
+            for i, number in enumerate(numbers):
+                change[i] += sign * number
+    return changes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -66,7 +67,7 @@ class Running(NamedTuple):
 
 
 class Restated(NamedTuple):
-    """What a row costs now."""
+    """What a row costs now, and what it cost before."""
 
     event_id: UUID
     cost_nanos: int
@@ -75,6 +76,12 @@ class Restated(NamedTuple):
     currency: str
     price_status: str
     price_source: str
+    was_cost: int | None
+    was_input_cost: int | None
+    was_output_cost: int | None
+    was_currency: str
+    was_status: str
+    was_source: str
 
 
 async def lock(connection: asyncpg.Connection) -> None:
@@ -86,6 +93,7 @@ async def lock(connection: asyncpg.Connection) -> None:
     """
     if not await connection.fetchval(_SQL["lock"], _LOCK):
         raise Conflict("costs are being restated by another process; try again when it has ended")
+    await connection.execute(_SQL["make_table"])
 
 
 async def unlock(connection: asyncpg.Connection) -> None:
@@ -133,9 +141,15 @@ async def begin(connection: asyncpg.Connection, wanted: Range, *, actor: str, re
 
 async def restate(connection: asyncpg.Connection, restatement_id: UUID, rows: Sequence[Restated]) -> None:
     """Write what rows cost now; what they cost before is kept with the restatement."""
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    await connection.execute(_SQL["keep_old"], restatement_id, columns[0])
-    await connection.execute(_SQL["restate"], *columns)
+    await connection.copy_records_to_table("restating", records=rows, columns=Restated._fields)
+    await connection.execute(_SQL["keep_old"], restatement_id)
+    await connection.execute(_SQL["restate"])
+
+
+async def summarize(connection: asyncpg.Connection) -> None:
+    """Have what was written found by its time; outside of a transaction. Whoever does not own the ledger does not."""
+    with suppress(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(_SQL["summarize"])
 
 
 async def advance(

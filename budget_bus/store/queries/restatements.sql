@@ -49,21 +49,30 @@ INSERT INTO restatement (restatement_id, only_unpriced, from_at, to_at, provider
                          prices_version)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'running', $9);
 
+-- name: make_table
+-- What a chunk changes, copied in one go; empty again after each transaction.
+CREATE TEMPORARY TABLE IF NOT EXISTS restating (
+    event_id uuid, cost_nanos bigint, input_cost_nanos bigint, output_cost_nanos bigint, currency text,
+    price_status text, price_source text, was_cost bigint, was_input_cost bigint, was_output_cost bigint,
+    was_currency text, was_status text, was_source text
+) ON COMMIT DELETE ROWS;
+
 -- name: keep_old
--- What rows cost before; of a row that is restated twice by one restatement, the first.  $1 restatement_id, $2 event_ids
+-- What rows cost before; of a row that is restated twice by one restatement, the first.  $1 restatement_id
 INSERT INTO restated (restatement_id, event_id, cost_nanos, input_cost_nanos, output_cost_nanos, currency, price_status,
                       price_source)
-SELECT $1, event_id, cost_nanos, input_cost_nanos, output_cost_nanos, currency, price_status, price_source
-FROM ledger WHERE event_id = ANY ($2::uuid[])
+SELECT $1, event_id, was_cost, was_input_cost, was_output_cost, was_currency, was_status, was_source FROM restating
 ON CONFLICT (restatement_id, event_id) DO NOTHING;
 
 -- name: restate
--- $1 event_ids, $2 costs, $3 input costs, $4 output costs, $5 currencies, $6 price statuses, $7 price sources
-UPDATE ledger l SET cost_nanos = u.cost, input_cost_nanos = u.input_cost, output_cost_nanos = u.output_cost,
-    currency = u.currency, price_status = u.status, price_source = u.source
-FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[])
-    AS u (event_id, cost, input_cost, output_cost, currency, status, source)
-WHERE l.event_id = u.event_id;
+UPDATE ledger l SET cost_nanos = u.cost_nanos, input_cost_nanos = u.input_cost_nanos,
+    output_cost_nanos = u.output_cost_nanos, currency = u.currency, price_status = u.price_status,
+    price_source = u.price_source
+FROM restating u WHERE l.event_id = u.event_id;
+
+-- name: summarize
+-- Rows that moved to new pages are found by their time only once these are summarized; else each scan reads them all.
+SELECT brin_summarize_new_values('ledger_occurred'), brin_summarize_new_values('ledger_accounted');
 
 -- name: moved_windows
 -- $1 restatement_id, $2 balance_ids, $3 by how much
