@@ -27,13 +27,13 @@ _PATIENCE_S = 1800
 _WRONG, _RIGHT = 3_500_000, 1_100_000  # nanos of 1,000 + 100 tokens at the data's price, and at the corrected one
 _CORRECTED = {"input": [1_000_000, []], "output": [1_000_000, []]}
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
-# Of 30 days, 20 components and 2 models, in time order as events arrive.
+# Of 30 days and 20 components, in time order as events arrive, with ids as we make them.
 _LEDGER = """
 INSERT INTO ledger (event_id, digest, occurred_at, accounted_at, component, provider, model, tier, service_tier,
     tags, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens, reasoning_output_tokens,
     input_audio_tokens, output_audio_tokens, token_source, cost_nanos, input_cost_nanos, output_cost_nanos, currency,
     price_status, price_source, late, unreserved, topic, part, record_offset)
-SELECT gen_random_uuid(), '\\x00', at, at, 'component-' || i % 20, 'openai', 'gpt-4o', 'remote_heavyweight', 'standard',
+SELECT uuidv7(at - now()), '\\x00', at, at, 'component-' || i % 20, 'openai', 'gpt-4o', 'remote_heavyweight', 'standard',
     '{}', 1000, 100, 0, 0, 0, 0, 0, 'provider', 3500000, 2500000, 1000000, 'USD', 'priced', 'bench', false, false,
     'bench', 0, i
 FROM (SELECT i, $2::timestamptz - interval '30 days' + i * (interval '30 days' / $1::bigint) AS at

@@ -1,5 +1,9 @@
 """
 What keeps the books true beside the streams: prices that arrive, costs that are restated, sums that are checked.
 
+price_updates.py  newer price data: fetched, judged, kept, and what waits of it decided
+restating.py      recorded costs after a price correction
+unpriced.py       usage that had no price, when one arrives
+
 Its role is `bookkeeper`. Nothing here is on the way of an event or a check.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +15,7 @@ from budget_bus.errors import ConfigError
 
 if TYPE_CHECKING:
     from budget_bus.settings import Settings
-    from budget_bus.store.admin import Findings
+    from budget_bus.store.admin import Difference, Findings
 
 # ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
 
@@ -45,19 +45,34 @@ def migrate() -> None:
 
 
 @database.command("check")
-def check(form: FormatOption = Format.TABLE) -> None:
+def check(
+    *,
+    repair: Annotated[bool, typer.Option("--repair", help="Make anew what differs, from ledger and holds.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before repairing.")] = False,
+    form: FormatOption = Format.TABLE,
+) -> None:
     """
     Derive every balance and rollup anew from the ledger and the holds, and compare with the books.
 
     Reads one snapshot, so it is right while events flow. Exit status 1 and the first differences when there are any.
+    With --repair, each balance and each day of rollups that differs is made anew, while batches wait.
 
-    Example: budget db check --format json
+    Example: budget db check --repair
     """
     settings = find_service(database=True)
     findings = asyncio.run(_check(settings))
     rows = [difference._asdict() for difference in findings.differences]
     if rows or form is not Format.TABLE:
         show(rows, _COLUMNS, form)
+    if rows and repair:
+        if sys.stdin.isatty() and not yes:
+            typer.confirm("Make anew what differs?", abort=True, err=True)
+        repaired = asyncio.run(_repair(settings))
+        print(f"repaired {len(repaired)} numbers, each in the audit feed", file=sys.stderr)
+        findings = asyncio.run(_check(settings))
+        rows = [difference._asdict() for difference in findings.differences]
+        if rows:
+            show(rows, _COLUMNS, form)
     if rows:
         print("error: the books do not add up; these are the first differences", file=sys.stderr)
         raise typer.Exit(1)
@@ -73,6 +88,14 @@ async def _check(settings: Settings) -> Findings:
 
     async with open_connection(settings) as connection:
         return await check_books(connection, progress=Reporter())
+
+
+async def _repair(settings: Settings) -> list[Difference]:
+    from budget_bus.store.admin import open_connection
+    from budget_bus.store.repair import repair_books
+
+    async with open_connection(settings) as connection:
+        return await repair_books(connection, actor="cli", progress=Reporter())
 
 
 class Reporter:

@@ -10,6 +10,8 @@ standing.py   those that the settings name
 balances.py   balances: born from the ledger, locked in order, moved last
 ledger.py     usage events, rollups              holds.py    holds, and the answers that placed them
 outbox.py     what is to be published            admin.py    what the command line checks and mends
+repair.py     balances and rollups made anew       restatements.py  costs after a price correction
+prices.py     what an operator has set             price_data.py    the price data in force
 outputs.py    what calls lately put out
 windows.py    what windows have taken            history.py  what a limit was
 reads.py      what the gateway and the command line show

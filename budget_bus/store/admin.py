@@ -100,19 +100,20 @@ async def check_books(connection: asyncpg.Connection, *, progress: Progress, mos
         found: list[Difference] = []
         for done, row in enumerate(rows):
             progress(done, len(rows), "balances")
-            found += await _check_balance(connection, row, held.get(row["balance_id"]))
+            found += await check_balance(connection, row, held.get(row["balance_id"]))
             if len(found) >= most:
                 return Findings(done + 1, 0, tuple(found[:most]))
         days = [row["day"] for row in await connection.fetch(_SQL["days"])]
         for done, day in enumerate(days):
             progress(done, len(days), "days of rollups")
-            found += await _check_day(connection, day, most - len(found))
+            found += await check_day(connection, day, most - len(found))
             if len(found) >= most:
                 return Findings(len(rows), done + 1, tuple(found[:most]))
         return Findings(len(rows), len(days), tuple(found))
 
 
-async def _check_balance(connection: asyncpg.Connection, row: Any, held: Any) -> list[Difference]:
+async def check_balance(connection: asyncpg.Connection, row: Any, held: Any) -> list[Difference]:
+    """What of one balance is not the sum of its ledger rows and of its holds (*held*: their sums, None for none)."""
     budget = budget_from_row(row)
     expected = {"held": held["held"] if held else 0, "unconfirmed": held["unconfirmed"] if held else 0}
     # Nothing is booked on a removed budget, but the holds that it had are still given back.
@@ -127,7 +128,8 @@ async def _check_balance(connection: asyncpg.Connection, row: Any, held: Any) ->
     ]
 
 
-async def _check_day(connection: asyncpg.Connection, day: datetime, most: int) -> list[Difference]:
+async def check_day(connection: asyncpg.Connection, day: datetime, most: int) -> list[Difference]:
+    """What of the rollups of a UTC day is not the sum of its ledger rows; at most *most* buckets."""
     found = []
     for row in await connection.fetch(_SQL["rollup_differences"], day, day + timedelta(days=1), most):
         key = [row["component"], row["provider"], row["model"], row["tier"]]

@@ -59,3 +59,33 @@ WHERE topic = $1 AND part = $2 AND next_offset = $3;
 -- name: where_recorded
 -- Which record of the log made each ledger row.  $1 event_ids
 SELECT event_id, digest, topic, part, record_offset, cost_nanos, currency FROM ledger WHERE event_id = ANY ($1);
+
+-- name: balance
+-- One balance with its budget, as in balances.  $1 balance_id
+SELECT l.balance_id, l.context_id, l.window_start, l.window_end, l.spent, l.held, l.unconfirmed, b.deleted_at IS NULL AS in_force,
+       b.budget_id, b.name, b.scope, b.period, b.unit, b.currency, b.limit_amount, b.policy, b.ceiling_percent,
+       b.thresholds, b.timezone, b.week_start, b.month_anchor, b.shadow, b.parent_id, b.percent, b.rollover_cap,
+       b.rollover_since, b.context_ttl_s, b.critical_may_pass, b.alert_on, b.limit_version
+FROM balance l JOIN budget b USING (budget_id) WHERE l.balance_id = $1;
+
+-- name: held_amount
+-- What the holds say that one balance is charged with.  $1 balance_id
+SELECT coalesce(sum(a.amount) FILTER (WHERE h.state = 'open'), 0)::bigint AS held,
+       coalesce(sum(a.amount) FILTER (WHERE h.state = 'unconfirmed'), 0)::bigint AS unconfirmed
+FROM hold h, LATERAL unnest(h.balance_ids, h.amounts) AS a (balance_id, amount)
+WHERE h.state IN ('open', 'unconfirmed') AND a.balance_id = $1;
+
+-- name: drop_rollups
+-- $1 day start, $2 day end
+DELETE FROM rollup WHERE bucket_start >= $1 AND bucket_start < $2;
+
+-- name: rebuild_rollups
+-- $1 day start, $2 day end
+INSERT INTO rollup (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
+                    requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens)
+SELECT date_bin('15 minutes', occurred_at, timestamptz '2000-01-01 00:00:00+00'), component, provider, model, tier,
+       coalesce(task_type, ''), coalesce(user_name, ''), coalesce(context_id, ''), currency, count(*),
+       sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nanos), 0), count(*) FILTER (WHERE cost_nanos IS NULL),
+       coalesce(sum(input_tokens + output_tokens) FILTER (WHERE cost_nanos IS NULL), 0)
+FROM ledger WHERE occurred_at >= $1 AND occurred_at < $2
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
