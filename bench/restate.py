@@ -34,8 +34,8 @@ INSERT INTO ledger (event_id, digest, occurred_at, accounted_at, component, prov
     input_audio_tokens, output_audio_tokens, token_source, cost_nanos, input_cost_nanos, output_cost_nanos, currency,
     price_status, price_source, late, unreserved, topic, part, record_offset)
 SELECT uuidv7(at - now()), '\\x00', at, at, 'component-' || i % 20, 'openai', 'gpt-4o', 'remote_heavyweight',
-    'standard', '{}', 1000, 100, 0, 0, 0, 0, 0, 'provider', 3500000, 2500000, 1000000, 'USD', 'priced', 'bench', false, false,
-    'bench', 0, i
+    'standard', '{}', 1000, 100, 0, 0, 0, 0, 0, 'provider', 3500000, 2500000, 1000000, 'USD', 'priced', 'bench',
+    false, false, 'bench', 0, i
 FROM (SELECT i, $2::timestamptz - interval '30 days' + i * (interval '30 days' / $1::bigint) AS at
       FROM generate_series(1, $1::bigint) i) numbered
 """
