@@ -100,12 +100,9 @@ class PriceView(BaseModel):
     output: str
     cache_read: str | None = None
     cache_creation: str | None = None
-    cache_creation_1h: str | None = None
     reasoning_output: str | None = None
     input_audio: str | None = None
     output_audio: str | None = None
-    input_image: str | None = None
-    output_image: str | None = None
     per_request: str | None = None
     tiers: list[dict[str, Any]] = []
     per: Per = "1M"
