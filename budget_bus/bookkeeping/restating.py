@@ -117,6 +117,9 @@ def tokens_of(row: Any) -> Tokens:
         reasoning_output=row["reasoning_output_tokens"],
         input_audio=row["input_audio_tokens"],
         output_audio=row["output_audio_tokens"],
+        cache_creation_1h=row["cache_creation_1h_input_tokens"],
+        input_image=row["input_image_tokens"],
+        output_image=row["output_image_tokens"],
     )
 
 

@@ -100,6 +100,11 @@ def set_price(
     reasoning_output: Annotated[Rate, _rate("reasoning-output", "output tokens of reasoning")] = None,
     input_audio: Annotated[Rate, _rate("input-audio", "input tokens of audio")] = None,
     output_audio: Annotated[Rate, _rate("output-audio", "output tokens of audio")] = None,
+    cache_creation_1h: Annotated[
+        Rate, _rate("cache-creation-1h", "input tokens that a cache keeps for an hour")
+    ] = None,
+    input_image: Annotated[Rate, _rate("input-image", "input tokens of images")] = None,
+    output_image: Annotated[Rate, _rate("output-image", "output tokens of images")] = None,
     per_request: Annotated[Rate, _rate("per-request", "each call, on top of its tokens")] = None,
     per: Annotated[Per, typer.Option("--per", help="How many tokens the amounts are for.")] = Per.THOUSAND,
     tier: TierOption = Tier.STANDARD,
@@ -116,7 +121,8 @@ def set_price(
     said = {
         "provider": provider, "model": model, "input": input_rate, "output": output_rate, "cache_read": cache_read,
         "cache_creation": cache_creation, "reasoning_output": reasoning_output, "input_audio": input_audio,
-        "output_audio": output_audio, "per_request": per_request, "per": per.value, "service_tier": tier.value,
+        "output_audio": output_audio, "cache_creation_1h": cache_creation_1h, "input_image": input_image,
+        "output_image": output_image, "per_request": per_request, "per": per.value, "service_tier": tier.value,
         "effective_from": since,
     }  # fmt: skip
     _, answer = ask("PUT", _PATH, body={name: value for name, value in said.items() if value is not None})

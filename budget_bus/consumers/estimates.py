@@ -10,7 +10,7 @@ from typing import NamedTuple
 from budget_bus.consumers.learning import Outputs
 from budget_bus.events.checks import CheckRequested
 from budget_bus.money import PICOS_PER_NANO, Nanos
-from budget_bus.policy.pricing import Price, PriceStatus, upper_bound
+from budget_bus.policy.pricing import Price, PriceStatus, Without, upper_bound
 from budget_bus.providers.names import canonical_provider
 from budget_bus.providers.prices import PriceBook, context_window, max_output_tokens
 from budget_bus.providers.siblings import converses, siblings
@@ -97,9 +97,9 @@ class Estimator:
         """
         The provider's other models for text that can take a call of this size for *at_most*, in no order.
 
-        None when the call has audio, or when what was asked for is not known as a model for text.
+        None when the call has audio or images, or when what was asked for is not known as a model for text.
         """
-        if asked.input_audio_tokens or not converses(provider, asked.model, at):
+        if asked.input_audio_tokens or asked.input_image_tokens or not converses(provider, asked.model, at):
             return
         counts: _Counts = {}
         for model in siblings(provider, at):
@@ -129,10 +129,15 @@ class Estimator:
         price = self._price(provider, model, at, asked.service_tier)
         if price is None:
             return Estimate(total, None, "USD", PriceStatus.UNPRICED, source, input_tokens, output_tokens)
-        # A text holds no audio; of bare counts nothing is known unless the caller says so.
-        audio = asked.input_text is None and asked.input_audio_tokens != 0
+        # A text holds no audio and no image; of bare counts nothing is known unless the caller says so.
+        text = asked.input_text is not None
+        without = Without(
+            audio=text or asked.input_audio_tokens == 0,
+            image=text or asked.input_image_tokens == 0,
+            cache_creation_1h=asked.cache_creation_1h_input_tokens == 0,
+        )
         cost = upper_bound(
-            price, input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total, audio=audio
+            price, input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total, without=without
         )
         return Estimate(total, cost, price.currency, price.status, source, input_tokens, output_tokens)
 

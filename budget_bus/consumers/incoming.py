@@ -145,5 +145,8 @@ def _tokens(event: UsageRecorded, provider: str) -> tuple[Tokens, str]:
         reasoning_output=event.reasoning_output_tokens,
         input_audio=event.input_audio_tokens,
         output_audio=event.output_audio_tokens,
+        cache_creation_1h=event.cache_creation_1h_input_tokens,
+        input_image=event.input_image_tokens,
+        output_image=event.output_image_tokens,
     )
     return tokens, source

@@ -29,6 +29,9 @@ class CheckRequested(WireModel):
 
     A question read after its `deadline` is answered `expired` and places no hold. With `lease_calls` it asks for a
     hold of up to that many such calls at once, which usage with its `request_id` settles bit by bit.
+
+    The estimate is a bound, so every token is taken at the dearest class. Of `input_audio_tokens`,
+    `input_image_tokens` and `cache_creation_1h_input_tokens`, one that is stated as 0 says that the call has none.
     """
 
     request_id: UUID
@@ -42,6 +45,8 @@ class CheckRequested(WireModel):
     input_text: Text | None = None
     max_output_tokens: TokenCount | None = None
     input_audio_tokens: TokenCount | None = None
+    input_image_tokens: TokenCount | None = None
+    cache_creation_1h_input_tokens: TokenCount | None = None
     service_tier: ServiceTier = "standard"
     hold: bool = True
     hold_ttl_s: Annotated[int, BeforeValidator(whole_number), Field(ge=1, le=86_400)] | None = None

@@ -16,8 +16,10 @@ _NOT_SAID = {"event_id"}
 
 class UsageRecorded(WireModel):
     """
-    One model call and what it used. Tokens are OpenTelemetry's words: `input_tokens` includes cached and audio
-    tokens, `output_tokens` includes reasoning; the others are subsets. Texts may stand in for counts.
+    One model call and what it used. Tokens are OpenTelemetry's words: `input_tokens` includes cached, audio
+    and image tokens, `output_tokens` includes reasoning, audio and images; the others are subsets.
+    `cache_creation_1h_input_tokens` is the part of `cache_creation_input_tokens` that is kept for an hour. Texts may
+    stand in for counts.
 
     Without `event_id` one is derived from the record, without `occurred_at` the record's time is taken.
     `request_id` names the hold that this call settles.
@@ -37,6 +39,9 @@ class UsageRecorded(WireModel):
     reasoning_output_tokens: TokenCount = 0
     input_audio_tokens: TokenCount = 0
     output_audio_tokens: TokenCount = 0
+    cache_creation_1h_input_tokens: TokenCount = 0
+    input_image_tokens: TokenCount = 0
+    output_image_tokens: TokenCount = 0
     service_tier: ServiceTier = "standard"
     request_id: UUID | None = None
     task_type: Name | None = None
@@ -58,6 +63,11 @@ class UsageRecorded(WireModel):
                 name, message = self._excess(side, count)
                 if name:
                     raise wrong_field(name, message)
+        if self.cache_creation_1h_input_tokens > self.cache_creation_input_tokens:
+            message = (
+                f"must not exceed cache_creation_input_tokens ({self.cache_creation_input_tokens}), which includes them"
+            )
+            raise wrong_field("cache_creation_1h_input_tokens", message)
         return self
 
     def check_subsets(self, side: str, count: int) -> None:
@@ -78,11 +88,11 @@ class UsageRecorded(WireModel):
             cached = self.cache_read_input_tokens + self.cache_creation_input_tokens
             subsets = (
                 ("cache_read_input_tokens", "cache_creation_input_tokens", cached),
-                ("input_audio_tokens", "", self.input_audio_tokens),
+                ("input_audio_tokens", "input_image_tokens", self.input_audio_tokens + self.input_image_tokens),
             )
         else:
-            parts = self.reasoning_output_tokens + self.output_audio_tokens
-            subsets = (("reasoning_output_tokens", "output_audio_tokens", parts),)
+            parts = self.reasoning_output_tokens + self.output_audio_tokens + self.output_image_tokens
+            subsets = (("reasoning_output_tokens", "output_audio_tokens and output_image_tokens", parts),)
         for name, other, total in subsets:
             if total > count:
                 both = f"with {other} ({total}) " if other else ""

@@ -34,8 +34,8 @@ _MAX_PICOS = 10**15  # 1,000 of a currency per token: far above any price, far b
 class Rates(BaseModel):
     """
     Amounts of the currency, as strings or numbers: `per_request` for a call, all others for `per` tokens of a class.
-    A class that is left out is charged as what includes it: cached, spoken and drawn input as `input`, reasoning as
-    `output`.
+    A class that is left out is charged as what includes it: what is written to a cache for an hour as `cache_creation`,
+    cached, spoken and drawn input as `input`, and reasoning, spoken and drawn output as `output`.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
@@ -47,6 +47,9 @@ class Rates(BaseModel):
     reasoning_output: Amount | None = None
     input_audio: Amount | None = None
     output_audio: Amount | None = None
+    cache_creation_1h: Amount | None = None
+    input_image: Amount | None = None
+    output_image: Amount | None = None
 
 
 class Above(Rates):
@@ -103,6 +106,9 @@ class PriceView(BaseModel):
     reasoning_output: str | None = None
     input_audio: str | None = None
     output_audio: str | None = None
+    cache_creation_1h: str | None = None
+    input_image: str | None = None
+    output_image: str | None = None
     per_request: str | None = None
     tiers: list[dict[str, Any]] = []
     per: Per = "1M"

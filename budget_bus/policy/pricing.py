@@ -23,8 +23,8 @@ class Tokens(NamedTuple):
     """
     Token counts of one call in OpenTelemetry's words.
 
-    `input` includes cached and audio tokens, `output` includes reasoning and audio: the others are subsets,
-    never added again.
+    `input` includes cached, audio and image tokens, `output` includes reasoning, audio and images: the others are
+    subsets, never added again. `cache_creation_1h` is the part of `cache_creation` that is kept for an hour.
     """
 
     input: int
@@ -34,6 +34,9 @@ class Tokens(NamedTuple):
     reasoning_output: int = 0
     input_audio: int = 0
     output_audio: int = 0
+    cache_creation_1h: int = 0
+    input_image: int = 0
+    output_image: int = 0
 
     @property
     def total(self) -> int:
@@ -79,18 +82,35 @@ class Price:
     reasoning_output: Rate | None = None
     input_audio: Rate | None = None
     output_audio: Rate | None = None
+    cache_creation_1h: Rate | None = None
+    input_image: Rate | None = None
+    output_image: Rate | None = None
     per_request_picos: int = 0
     currency: str = "USD"
     source: str = "book"
     status: PriceStatus = field(default=PriceStatus.PRICED)
 
-    def input_rates(self, *, audio: bool) -> Iterable[Rate]:
-        rates = [self.input, self.cache_creation, self.cache_read, self.input_audio if audio else None]
+    def input_rates(self, without: Without) -> Iterable[Rate]:
+        rates = [self.input, self.cache_creation, self.cache_read]
+        rates += [] if without.audio else [self.input_audio]
+        rates += [] if without.image else [self.input_image]
+        rates += [] if without.cache_creation_1h else [self.cache_creation_1h]
         return [rate for rate in rates if rate is not None]
 
-    def output_rates(self, *, audio: bool) -> Iterable[Rate]:
-        rates = [self.output, self.reasoning_output, self.output_audio if audio else None]
+    def output_rates(self) -> Iterable[Rate]:
+        rates = [self.output, self.reasoning_output, self.output_audio, self.output_image]
         return [rate for rate in rates if rate is not None]
+
+
+class Without(NamedTuple):
+    """Which classes the input of a call is known not to have, so that its bound need not allow for them."""
+
+    audio: bool = False
+    image: bool = False
+    cache_creation_1h: bool = False
+
+
+ANYTHING = Without()
 
 
 class Cost(NamedTuple):
@@ -106,8 +126,8 @@ def cost_of(tokens: Tokens, price: Price) -> Cost:
     Charge *tokens* at *price*: the sum is exact in picos and rounded once, half to even.
 
     The input part is rounded for display the same way and the output part is the rest, so the two add up to the
-    total. A per-request fee belongs to the input part. Audio that overlaps with cached or reasoning tokens is charged
-    as those: no token is charged twice.
+    total. A per-request fee belongs to the input part. Audio and images that overlap with cached or reasoning tokens
+    are charged as those: no token is charged twice.
     """
     size = tokens.input
     if not any(tokens[2:]):  # no subsets, as in most calls
@@ -116,18 +136,25 @@ def cost_of(tokens: Tokens, price: Price) -> Cost:
     unreasoned = max(0, tokens.output - tokens.reasoning_output)
     # Cached audio is in both subsets; charging it in both would cost more than the bound that its check held.
     input_audio = min(tokens.input_audio, uncached)
+    input_image = min(tokens.input_image, uncached - input_audio)
     output_audio = min(tokens.output_audio, unreasoned)
+    output_image = min(tokens.output_image, unreasoned - output_audio)
+    written = price.cache_creation or price.input
+    for_an_hour = min(tokens.cache_creation_1h, tokens.cache_creation)
     input_picos = (
-        (uncached - input_audio) * price.input.at(size)
+        (uncached - input_audio - input_image) * price.input.at(size)
         + tokens.cache_read * (price.cache_read or price.input).at(size)
-        + tokens.cache_creation * (price.cache_creation or price.input).at(size)
+        + (tokens.cache_creation - for_an_hour) * written.at(size)
+        + for_an_hour * (price.cache_creation_1h or written).at(size)
         + input_audio * (price.input_audio or price.input).at(size)
+        + input_image * (price.input_image or price.input).at(size)
         + price.per_request_picos
     )
     output_picos = (
-        (unreasoned - output_audio) * price.output.at(size)
+        (unreasoned - output_audio - output_image) * price.output.at(size)
         + tokens.reasoning_output * (price.reasoning_output or price.output).at(size)
         + output_audio * (price.output_audio or price.output).at(size)
+        + output_image * (price.output_image or price.output).at(size)
     )
     return _sum(input_picos, output_picos)
 
@@ -139,21 +166,26 @@ def _sum(input_picos: int, output_picos: int) -> Cost:
 
 
 def upper_bound(
-    price: Price, *, input_tokens: int | None, output_tokens: int | None, total_tokens: int, audio: bool = True
+    price: Price,
+    *,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    total_tokens: int,
+    without: Without = ANYTHING,
 ) -> Nanos:
     """
     The most that a call could cost: every token at the dearest class that could apply.
 
     With *input_tokens* and *output_tokens* known, each side is bounded by itself. With only *total_tokens*, every
-    token is taken at the dearest rate of either side. *audio* False says that the input is known to hold no audio.
-    Rounded up, so that a bound is never below the cost it bounds.
+    token is taken at the dearest rate of either side. Classes that the input is *without* are left out. Rounded up,
+    so that a bound is never below the cost it bounds.
     """
     if input_tokens is None or output_tokens is None:
-        rates = [*price.input_rates(audio=audio), *price.output_rates(audio=True)]
+        rates = [*price.input_rates(without), *price.output_rates()]
         picos = total_tokens * max(rate.dearest(total_tokens) for rate in rates)
     else:
-        picos = input_tokens * max(r.dearest(input_tokens) for r in price.input_rates(audio=audio))
-        picos += output_tokens * max(r.dearest(input_tokens) for r in price.output_rates(audio=True))
+        picos = input_tokens * max(r.dearest(input_tokens) for r in price.input_rates(without))
+        picos += output_tokens * max(r.dearest(input_tokens) for r in price.output_rates())
     return Nanos(-(-(picos + price.per_request_picos) // 1000))
 
 
@@ -165,11 +197,11 @@ class Rates(NamedTuple):
     request: int
 
 
-def dearest_rates(price: Price, *, audio: bool = True) -> Rates:
+def dearest_rates(price: Price) -> Rates:
     """Bounds that hold for calls of any size, so that whoever has them needs no price book."""
     most = 10**12  # more tokens than any call has: every tier of a price is in reach
     return Rates(
-        max(rate.dearest(most) for rate in price.input_rates(audio=audio)),
-        max(rate.dearest(most) for rate in price.output_rates(audio=True)),
+        max(rate.dearest(most) for rate in price.input_rates(ANYTHING)),
+        max(rate.dearest(most) for rate in price.output_rates()),
         price.per_request_picos,
     )

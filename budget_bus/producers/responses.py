@@ -16,6 +16,7 @@ from budget_bus.providers.registry import provider_of
 log = structlog.get_logger()
 
 _RESPONSES: Final = UUID("b6e3f0de-36a1-5d0c-8f0b-9f1f6b5a7c42")  # the name space of ids derived from responses
+_IN_ID: Final = 7  # how many of the counts: those that there were when the first ids were derived
 _NANO: Final = Decimal("1e-9")
 
 
@@ -61,6 +62,9 @@ def _counts(found: Extracted) -> dict[str, int]:
         "reasoning_output_tokens": tokens.reasoning_output,
         "input_audio_tokens": tokens.input_audio,
         "output_audio_tokens": tokens.output_audio,
+        "cache_creation_1h_input_tokens": tokens.cache_creation_1h,
+        "input_image_tokens": tokens.input_image,
+        "output_image_tokens": tokens.output_image,
     }
     said = {name: count for name, count in subsets.items() if count}
     return {"input_tokens": tokens.input, "output_tokens": tokens.output, **said}
@@ -68,4 +72,4 @@ def _counts(found: Extracted) -> dict[str, int]:
 
 def _event_id(provider: str, found: Extracted) -> UUID:
     # The counts are part of it: a server that gives every response the same id must not lose all but the first.
-    return uuid5(_RESPONSES, f"{provider}/{found.response_id}/{'/'.join(map(str, found.tokens))}")
+    return uuid5(_RESPONSES, f"{provider}/{found.response_id}/{'/'.join(map(str, found.tokens[:_IN_ID]))}")

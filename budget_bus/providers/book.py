@@ -95,6 +95,9 @@ def price_of(entry: Entry, at: datetime, service_tier: str) -> Price | None:
         reasoning_output=get("output_reasoning_mtok"),
         input_audio=get("input_audio_mtok"),
         output_audio=get("output_audio_mtok"),
+        cache_creation_1h=get("cache_write_1h_mtok"),
+        input_image=get("input_image_mtok"),
+        output_image=get("output_image_mtok"),
         per_request_picos=get("requests_kcount", _ZERO).base,
         source=_source(entry) if exact else f"{_source(entry)}, rounded to picos",
         status=priced,
@@ -109,7 +112,7 @@ def _has_variant(model: ModelInfo, at: datetime, context: Mapping[str, str]) -> 
     )
 
 
-# What the data lists per million tokens, and the one fee per thousand requests. Tool calls, images and seconds of
+# What the data lists per million tokens, and the one fee per thousand requests. Tool calls, video and seconds of
 # audio are not in an event's token counts, so their prices cannot be charged.
 _PER: Final = {
     "input_mtok": 10**6,
@@ -119,6 +122,9 @@ _PER: Final = {
     "output_reasoning_mtok": 10**6,
     "input_audio_mtok": 10**6,
     "output_audio_mtok": 10**6,
+    "cache_write_1h_mtok": 10**6,
+    "input_image_mtok": 10**6,
+    "output_image_mtok": 10**6,
     "requests_kcount": 10**3,
 }
 

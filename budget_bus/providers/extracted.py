@@ -11,11 +11,10 @@ from budget_bus.policy.pricing import Tokens
 @dataclass(frozen=True, slots=True)
 class Extracted:
     """
-    Usage of one call. `tokens` holds to the rules of `Tokens`: `input` includes what was cached and spoken, `output`
-    what was reasoned and spoken, and no subset is larger than what includes it.
+    Usage of one call. `tokens` holds to the rules of `Tokens`: `input` includes what was cached, spoken and drawn,
+    `output` what was reasoned, spoken and drawn, and no subset is larger than what includes it.
 
     `estimated` says that the provider's own numbers do not settle them; `notes` say why, in whole sentences.
-    `cache_creation_1h` is the part of `tokens.cache_creation` that is kept for an hour, which some charge more for.
     `reported_cost` is what the provider says that it charged, in USD. None everywhere else: it does not say.
     """
 
@@ -24,6 +23,5 @@ class Extracted:
     response_id: str | None = None
     service_tier: str | None = None
     reported_cost: Decimal | None = None
-    cache_creation_1h: int = 0
     estimated: bool = False
     notes: tuple[str, ...] = ()

@@ -89,12 +89,14 @@ def normalise(
             reasoning_output=counts.reasoning,
             input_audio=counts.input_audio,
             output_audio=counts.output_audio,
+            cache_creation_1h=counts.cache_creation_1h,
+            input_image=counts.input_image,
+            output_image=counts.output_image,
         ),
         model=model,
         response_id=_response_id(gathered.body),
         service_tier=_TIERS.get(_text(gathered.body, "service_tier") or _text(usage, "service_tier") or ""),
         reported_cost=rules.reported_cost(usage),
-        cache_creation_1h=counts.cache_creation_1h,
         estimated=bool(notes),
         notes=tuple(notes),
     )
@@ -169,8 +171,13 @@ def _judge_by_total(counts: Counts, total: Any, rules: Rules, notes: list[str]) 
 
 def _judge_subsets(counts: Counts, root: str) -> None:
     for name, part, whole_name, whole in (
-        ("input audio tokens", counts.input_audio, "input", counts.input),
-        ("reasoning and output audio tokens", counts.reasoning + counts.output_audio, "output", counts.output),
+        ("input audio and image tokens", counts.input_audio + counts.input_image, "input", counts.input),
+        (
+            "reasoning, output audio and image tokens",
+            counts.reasoning + counts.output_audio + counts.output_image,
+            "output",
+            counts.output,
+        ),
         ("cache creation tokens for an hour", counts.cache_creation_1h, "cache creation", counts.cache_creation),
     ):
         if part > whole:

@@ -34,6 +34,8 @@ class Counts:
     reasoning: int = 0
     input_audio: int = 0
     output_audio: int = 0
+    input_image: int = 0
+    output_image: int = 0
     tool_use: int = 0
     missing: str = ""
 
@@ -101,6 +103,8 @@ def _by_library(shape: Shape, usage: Body, provider: str, flavour: str) -> Count
         reasoning=_of(found, "output_reasoning_tokens"),
         input_audio=_of(found, "input_audio_tokens"),
         output_audio=_of(found, "output_audio_tokens"),
+        input_image=_of(found, "input_image_tokens"),
+        output_image=_of(found, "output_image_tokens"),
         tool_use=_of(found, "input_tool_tokens"),
     )
 

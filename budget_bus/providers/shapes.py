@@ -54,6 +54,13 @@ def _is_embedding(body: Body) -> bool:
     return body.get("object") == "list" and "prompt_tokens" in usage and "completion_tokens" not in usage
 
 
+def _is_images(body: Body) -> bool:
+    made = ("data" in body and "created" in body) or str(body.get("type", "")).startswith(
+        ("image_generation.", "image_edit.")
+    )
+    return made and "prompt_tokens" not in _usage(body)
+
+
 def _is_message(body: Body) -> bool:
     kind = str(body.get("type", ""))
     return kind == "message" or kind.startswith(("message_", "content_block_"))
@@ -88,6 +95,7 @@ def _last(bodies: Sequence[Body]) -> Gathered:
 
 CHAT: Final = Shape("chat", "usage", _is_chat, chat_chunks, ("openai", "chat"), total="total_tokens")
 EMBEDDINGS: Final = Shape("embeddings", "usage", _is_embedding, _last, ("openai", "embeddings"))
+IMAGES: Final = Shape("images", "usage", _is_images, _last, ("openai", "images"), total="total_tokens")
 RESPONSES: Final = Shape(
     "responses", "usage", _is_response, response_events, ("openai", "responses"), total="total_tokens"
 )

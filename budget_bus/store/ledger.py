@@ -41,6 +41,9 @@ class LedgerRow(NamedTuple):
     reasoning_output_tokens: int
     input_audio_tokens: int
     output_audio_tokens: int
+    cache_creation_1h_input_tokens: int
+    input_image_tokens: int
+    output_image_tokens: int
     token_source: str
     cost_nanos: int | None
     input_cost_nanos: int | None

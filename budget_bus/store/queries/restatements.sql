@@ -18,8 +18,9 @@ GROUP BY 1 HAVING sum(requests) > 0 ORDER BY 1;
 -- this event_id, $7 how many
 SELECT event_id, occurred_at, accounted_at, component, provider, model, tier, service_tier, task_type, context_id,
        user_name, tags, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-       reasoning_output_tokens, input_audio_tokens, output_audio_tokens, cost_nanos, input_cost_nanos,
-       output_cost_nanos, currency, price_status, price_source
+       reasoning_output_tokens, input_audio_tokens, output_audio_tokens, cache_creation_1h_input_tokens,
+       input_image_tokens, output_image_tokens, cost_nanos, input_cost_nanos, output_cost_nanos, currency,
+       price_status, price_source
 FROM ledger
 WHERE occurred_at >= $1 AND occurred_at < $2 AND ($3::text IS NULL OR provider = $3)
   AND ($4::text IS NULL OR model = $4) AND (occurred_at, event_id) > ($5, $6)
@@ -29,8 +30,9 @@ ORDER BY occurred_at, event_id LIMIT $7;
 -- As rows, of those without a price.
 SELECT event_id, occurred_at, accounted_at, component, provider, model, tier, service_tier, task_type, context_id,
        user_name, tags, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
-       reasoning_output_tokens, input_audio_tokens, output_audio_tokens, cost_nanos, input_cost_nanos,
-       output_cost_nanos, currency, price_status, price_source
+       reasoning_output_tokens, input_audio_tokens, output_audio_tokens, cache_creation_1h_input_tokens,
+       input_image_tokens, output_image_tokens, cost_nanos, input_cost_nanos, output_cost_nanos, currency,
+       price_status, price_source
 FROM ledger
 WHERE cost_nanos IS NULL AND occurred_at >= $1 AND occurred_at < $2 AND ($3::text IS NULL OR provider = $3)
   AND ($4::text IS NULL OR model = $4) AND (occurred_at, event_id) > ($5, $6)

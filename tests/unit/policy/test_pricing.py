@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budget_bus.money import PicosPerToken
-from budget_bus.policy.pricing import Cost, Price, PriceStatus, Rate, Tokens, cost_of, upper_bound
+from budget_bus.policy.pricing import Cost, Price, PriceStatus, Rate, Tokens, Without, cost_of, upper_bound
 
 picos = st.integers(0, 10**9).map(PicosPerToken)
 
@@ -29,23 +29,34 @@ prices = st.builds(
     reasoning_output=st.none() | rates(),
     input_audio=st.none() | rates(),
     output_audio=st.none() | rates(),
+    cache_creation_1h=st.none() | rates(),
+    input_image=st.none() | rates(),
+    output_image=st.none() | rates(),
     per_request_picos=st.integers(0, 10**12),
 )
 
 
 @st.composite
-def token_counts(draw: st.DrawFn, audio: bool = True) -> Tokens:
-    """Any counts that an accepted event may have: cached ones within the input, audio perhaps among the cached."""
+def token_counts(draw: st.DrawFn, plain: bool = False) -> Tokens:
+    """
+    Any counts that an accepted event may have: cached ones within the input, audio and images perhaps among them.
+
+    *plain* ones have nothing that a check can exclude by saying 0.
+    """
     given_input, output = draw(st.integers(0, 3_000)), draw(st.integers(0, 3_000))
     cache_read = draw(st.integers(0, given_input))
+    cache_creation = draw(st.integers(0, given_input - cache_read))
     return Tokens(
         input=given_input,
         output=output,
         cache_read=cache_read,
-        cache_creation=draw(st.integers(0, given_input - cache_read)),
+        cache_creation=cache_creation,
         reasoning_output=draw(st.integers(0, output)),
-        input_audio=draw(st.integers(0, given_input)) if audio else 0,
+        input_audio=0 if plain else draw(st.integers(0, given_input)),
         output_audio=draw(st.integers(0, output)),
+        cache_creation_1h=0 if plain else draw(st.integers(0, cache_creation)),
+        input_image=0 if plain else draw(st.integers(0, given_input)),
+        output_image=draw(st.integers(0, output)),
     )
 
 
@@ -75,15 +86,19 @@ def test_a_bound_of_a_bare_total_holds_for_any_split(tokens: Tokens, price: Pric
     assert bound >= cost_of(tokens, price).total
 
 
-@given(token_counts(audio=False), prices)
-def test_a_bound_without_audio_holds_for_calls_without_audio(tokens: Tokens, price: Price) -> None:
+@given(token_counts(plain=True), prices)
+def test_a_bound_without_some_classes_holds_for_calls_without_them(tokens: Tokens, price: Price) -> None:
     known = upper_bound(
-        price, input_tokens=tokens.input, output_tokens=tokens.output, total_tokens=tokens.total, audio=False
+        price,
+        input_tokens=tokens.input,
+        output_tokens=tokens.output,
+        total_tokens=tokens.total,
+        without=Without(audio=True, image=True, cache_creation_1h=True),
     )
     assert known >= cost_of(tokens, price).total
 
 
-@given(token_counts(audio=False), st.integers(0, 10**9), st.integers(0, 10**9))
+@given(token_counts(), st.integers(0, 10**9), st.integers(0, 10**9))
 def test_the_sum_is_exact_and_rounded_once(tokens: Tokens, input_picos: int, output_picos: int) -> None:
     price = Price(input=Rate(PicosPerToken(input_picos)), output=Rate(PicosPerToken(output_picos)))
     exact = Fraction(tokens.input * input_picos + tokens.output * output_picos, 1000)
@@ -139,6 +154,9 @@ CLASSES = Price(
     reasoning_output=rate(3_000),
     input_audio=rate(10_000),
     output_audio=rate(20_000),
+    cache_creation_1h=rate(2_500),
+    input_image=rate(5_000),
+    output_image=rate(40_000),
     per_request_picos=7_000,
 )
 
@@ -152,6 +170,10 @@ CLASSES = Price(
         pytest.param(Tokens(8, 0, cache_creation=4), Cost(16, 16, 0), id="half written to the cache"),  # type: ignore[arg-type]
         pytest.param(Tokens(0, 5, reasoning_output=5), Cost(22, 7, 15), id="all reasoning"),  # type: ignore[arg-type]
         pytest.param(Tokens(2, 2, input_audio=1, output_audio=1), Cost(40, 18, 22), id="audio both ways"),  # type: ignore[arg-type]
+        pytest.param(Tokens(8, 0, cache_creation=6, cache_creation_1h=4), Cost(22, 22, 0), id="partly for an hour"),  # type: ignore[arg-type]
+        pytest.param(Tokens(3, 3, input_image=2, output_image=1), Cost(62, 18, 44), id="images both ways"),  # type: ignore[arg-type]
+        pytest.param(Tokens(4, 0, input_audio=4, input_image=4), Cost(47, 47, 0), id="no token is audio and image"),  # type: ignore[arg-type]
+        pytest.param(Tokens(10, 0, cache_read=10, input_image=10), Cost(8, 8, 0), id="cached images are charged once"),  # type: ignore[arg-type]
         pytest.param(Tokens(10, 0, cache_read=10, input_audio=10), Cost(8, 8, 0), id="cached audio is charged once"),  # type: ignore[arg-type]
     ],
 )
@@ -176,3 +198,21 @@ def test_half_even_once(input_picos: int, output_picos: int, expected: tuple[int
 def test_a_bound_is_rounded_up() -> None:
     price = Price(input=rate(1), output=rate(1), status=PriceStatus.PRICED)
     assert upper_bound(price, input_tokens=1, output_tokens=0, total_tokens=1) == 1
+
+
+@pytest.mark.parametrize(
+    ("without", "bound"),
+    [
+        pytest.param(Without(), 107, id="nothing is known"),
+        pytest.param(Without(audio=True), 57, id="no audio"),
+        pytest.param(Without(audio=True, image=True), 32, id="no images either"),
+        pytest.param(Without(audio=True, image=True, cache_creation_1h=True), 20, id="nor a cache for an hour"),
+    ],
+)
+def test_a_bound_leaves_out_what_the_input_is_known_not_to_have(without: Without, bound: int) -> None:
+    assert upper_bound(CLASSES, input_tokens=10, output_tokens=0, total_tokens=10, without=without) == bound
+
+
+def test_what_is_kept_for_an_hour_is_charged_as_other_writes_where_it_has_no_rate() -> None:
+    price = Price(input=rate(1_000), output=rate(1), cache_creation=rate(1_250))
+    assert cost_of(Tokens(4, 0, cache_creation=4, cache_creation_1h=4), price).total == 5
