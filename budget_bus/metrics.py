@@ -39,6 +39,10 @@ DECISIONS = Counter("budget_bus_decisions_total", "Checks by decision", ["action
 CRITICAL_PASSED = Counter("budget_bus_critical_passed_total", "Calls that passed as critical", registry=REGISTRY)
 # Unconfirmed ones grow: a component dies between check and usage, or never settles; GET /api/holds says which.
 EXPIRED_HOLDS = Counter("budget_bus_expired_holds_total", "Holds that ended without usage", ["as"], registry=REGISTRY)
+# Above a week: upgrade, or set BUDGET_EXCHANGE_RATE_URL; budgets in that currency count by the old rate.
+EXCHANGE_RATE_AGE = Gauge(
+    "budget_bus_exchange_rate_age_seconds", "Since the last rate was published", ["currency"], registry=REGISTRY
+)
 # Grows: the relay is down or the broker refuses.
 OUTBOX_WAITING = Gauge("budget_bus_outbox_messages", "Messages to be published", registry=REGISTRY)
 PUBLISHED = Counter("budget_bus_published_total", "Messages published by the relay", ["topic"], registry=REGISTRY)

@@ -84,6 +84,8 @@ async def run(role: str, settings: Settings) -> None:
 
 async def _stand(settings: Settings) -> None:
     """Make the limits that the settings name."""
+    from budget_bus.bookkeeping.exchange_rates import ensure_rates  # noqa: PLC0415 - the other roles need no web client
+
     amounts = {
         Period.DAILY: settings.daily_limit,
         Period.WEEKLY: settings.weekly_limit,
@@ -93,6 +95,8 @@ async def _stand(settings: Settings) -> None:
         amounts, settings.allocations, currency=settings.default_currency, timezone=settings.timezone
     )
     async with open_pool(settings, size=1) as pool:
+        if specs:
+            await ensure_rates(pool, settings.default_currency)
         for line in await apply_standing_limits(pool, specs):
             log.info(line)
 
@@ -166,6 +170,7 @@ async def notifier(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
     """Prices that arrive, costs that are restated, sums that are checked: at low priority, beside the streams."""
+    from budget_bus.bookkeeping.exchange_rates import keep_rates  # noqa: PLC0415
     from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
     from budget_bus.bookkeeping.unpriced import keep_pricing  # noqa: PLC0415
 
@@ -179,8 +184,9 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
             interval_s=settings.price_update_interval,
             at_start=settings.update_prices_on_start,
         )
+        exchanging = keep_rates(pool, stopping, url=settings.exchange_rate_url)
         pricing = keep_pricing(pool, Catalogue(Policy(settings.enforcement_level)), _prices(), stopping)
-        for work in (updating, pricing):
+        for work in (updating, pricing, exchanging):
             await stack.enter_async_context(_running(work, stopping.set))
         yield
 

@@ -21,6 +21,7 @@ from budget_bus.consumers.facts import announce, tell_restated
 from budget_bus.consumers.prices import refresh_prices
 from budget_bus.events.topics import USAGE_RECORDED
 from budget_bus.policy.budget import Budget, Unit
+from budget_bus.policy.exchange import utc_day
 from budget_bus.policy.pricing import Cost, Price, Tokens, cost_of
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
@@ -208,14 +209,14 @@ class Restating:
             self._id = await restatements.begin(
                 connection, self.wanted, actor=self.actor, reason=self.reason, prices_version=version
             )
-        groups = _grouped(new, exact=self.catalogue.has_contexts)
+        groups = _grouped(new, self.catalogue)
         calls = [(_call(group), group.accounted_at) for group in groups]
         await contexts.resolve(connection, self.catalogue, calls)
         await restatements.restate(connection, self._id, [_written(one) for one in new])
         await ledger.add_rollups(connection, _rollups(groups))
         moves = _Moves(self.catalogue)
-        for (call, accounted_at), (group, sums) in zip(calls, groups.items(), strict=True):
-            moves.add(call, accounted_at, group, sums)
+        for (call, accounted_at), sums in zip(calls, groups.values(), strict=True):
+            moves.add(call, accounted_at, sums)
         windows = await moves.move(connection, now=self.now())
         moved = sum(sums.cost - sums.was_cost for sums in groups.values())
         await restatements.advance(
@@ -248,16 +249,14 @@ class _Moves:
     _windows: dict[Place, tuple[Budget, Window]] = field(default_factory=dict)
     _by: dict[Place, int] = field(default_factory=lambda: defaultdict(int))
 
-    def add(self, call: Call, accounted_at: datetime, group: _Group, sums: _Sums) -> None:
+    def add(self, call: Call, accounted_at: datetime, sums: _Sums) -> None:
         for budget in self.catalogue.matching(call):
             if budget.spec.unit is not Unit.COST:
                 continue
-            was = sums.was_cost if group.was_currency == budget.spec.currency else 0
-            now = sums.cost if group.currency == budget.spec.currency else 0
             window = self.catalogue.window(budget, accounted_at, call)
             place = place_of(budget, window)
             self._windows[place] = (budget, window)
-            self._by[place] += now - was
+            self._by[place] += sums.moved.get(budget.spec.currency or "", 0)
 
     async def move(self, connection: asyncpg.Connection, *, now: datetime) -> dict[int, int]:
         """Lock and move the balances, the last thing that is locked; balance_id -> by how much."""
@@ -301,9 +300,11 @@ class _Sums:
     cost: int = 0
     unpriced_requests: int = 0
     unpriced_tokens: int = 0
+    moved: dict[str, int] = field(default_factory=dict)  # by how much, in each currency that budgets count in
 
 
-def _grouped(new: Iterable[_Row], *, exact: bool) -> dict[_Group, _Sums]:
+def _grouped(new: Iterable[_Row], catalogue: Catalogue) -> dict[_Group, _Sums]:
+    exact, rates = catalogue.has_contexts, catalogue.rates
     groups: dict[_Group, _Sums] = {}
     for row, cost, price in new:
         context_id, accounted_at, tags = row["context_id"], row["accounted_at"], row["tags"]
@@ -325,6 +326,11 @@ def _grouped(new: Iterable[_Row], *, exact: bool) -> dict[_Group, _Sums]:
             sums.unpriced_tokens += row["input_tokens"] + row["output_tokens"]
         else:
             sums.was_cost += was
+        for currency in catalogue.currencies:
+            day = utc_day(accounted_at)
+            now = rates.convert(cost.total, price.currency, currency, day) or 0
+            before = rates.convert(was or 0, row["currency"], currency, day) or 0
+            sums.moved[currency] = sums.moved.get(currency, 0) + now - before
     return groups
 
 

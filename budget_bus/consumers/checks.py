@@ -24,7 +24,9 @@ from budget_bus.consumers.suggestions import Misfit
 from budget_bus.events.checks import Suggestions
 from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.decide import Action, Line, Verdict, decide, frees_up_last
+from budget_bus.policy.exchange import utc_day
 from budget_bus.policy.lease import grant
+from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.store import balances, contexts, fence, holds
@@ -178,6 +180,7 @@ class Session:
             now=self.now,
         )  # fmt: skip
         response.suggestions = suggestions
+        response.warnings += self._stale_rates(lines)
         if asked.lease_calls and expires_at:
             response.lease = lease_granted(
                 self.decider.estimator, asked, question.call.provider, estimate, calls=calls, at=self.now
@@ -208,8 +211,15 @@ class Session:
             at=self.now,
             estimator=self.decider.estimator,
             lines_of=lines_of,
+            amount_on=self._amount,
+            left_in=self._left_in,
             groups=self.decider.catalogue.equivalents,
         ).suggest()
+
+    def _left_in(self, line: Line, currency: str) -> int:
+        """What is left of a cost budget in *currency*, rounded up."""
+        rates, of = self.decider.catalogue.rates, line.budget.spec.currency or currency
+        return rates.convert(max(0, line.left), of, currency, utc_day(self.now), up=True) or 0
 
     def _lines(self, call: Call, estimate: Estimate, calls: int = 1) -> list[Line]:
         """What *call* (or *calls* like it, of that *estimate*) would hold on each of its budgets."""
@@ -217,10 +227,19 @@ class Session:
         for budget in catalogue.matching(call):
             window = catalogue.window(budget, self.now, call)
             balance = self._current[self._ids[place_of(budget, window)]]
-            amount = {Unit.REQUESTS: calls, Unit.TOKENS: estimate.tokens, Unit.COST: estimate.cost}[budget.spec.unit]
+            amount = self._amount(budget, estimate, calls)
             limit = budget.limit_in(window, balance, self.now)
             lines.append(Line(budget, catalogue.policy_of(budget), window, balance, amount, limit))
         return lines
+
+    def _amount(self, budget: Budget, estimate: Estimate, calls: int = 1) -> int | None:
+        """What a call (or *calls*, of that *estimate*) would hold on *budget*; None if its cost is not known."""
+        unit, catalogue = budget.spec.unit, self.decider.catalogue
+        if unit is not Unit.COST:
+            return calls if unit is Unit.REQUESTS else estimate.tokens
+        if estimate.cost is None:
+            return None
+        return catalogue.cost_in(budget, estimate.cost, estimate.currency, self.now, up=True)
 
     def _place(
         self, question: Question, estimate: Estimate, lines: Sequence[Line], *, calls: int, expires_at: datetime
@@ -268,6 +287,18 @@ class Session:
         )
         for i in verdict.passed:
             self._notices[self._ids[place_of(lines[i].budget, lines[i].window)]].add(CRITICAL_PASSED)
+
+    def _stale_rates(self, lines: Sequence[Line]) -> list[str]:
+        """Of the budgets in another currency than prices, those whose rate is old."""
+        found, day = [], utc_day(self.now)
+        for spec in (line.budget.spec for line in lines):
+            quote = self.decider.catalogue.rates.quote(PRICE_CURRENCY, spec.currency, day) if spec.currency else None
+            if quote is not None and spec.currency != PRICE_CURRENCY and quote.is_stale(day):
+                found.append(
+                    f"budget {spec.name!r} counts in {spec.currency} by the rate that was published on "
+                    f"{quote.published}, {(day - quote.published).days} days ago"
+                )
+        return found
 
     def _stale_verdict(self, lines: Sequence[Line]) -> Verdict | None:
         hard = [i for i, line in enumerate(lines) if line.policy is Policy.HARD_LIMIT and not line.budget.spec.shadow]

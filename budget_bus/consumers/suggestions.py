@@ -10,7 +10,7 @@ from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.incoming import call_of
 from budget_bus.events.checks import Alternative, CheckRequested, Suggestions
 from budget_bus.money import Nanos, format_nanos
-from budget_bus.policy.budget import Policy, Unit
+from budget_bus.policy.budget import Budget, Policy, Unit
 from budget_bus.policy.decide import Line
 from budget_bus.policy.scope import Call
 from budget_bus.policy.suggest import Candidate, cheaper, largest_output
@@ -35,6 +35,8 @@ class Misfit:
     at: datetime
     estimator: Estimator
     lines_of: LinesOf
+    amount_on: Callable[[Budget, Estimate], int | None]
+    left_in: Callable[[Line, str], int]
     groups: Sequence[Sequence[str]]
 
     def suggest(self) -> Suggestions:
@@ -52,7 +54,7 @@ class Misfit:
             smaller = self.estimator.with_output(
                 self.asked, self.call.provider, output_tokens, at=self.at, input_tokens=self.estimate.input_tokens
             )
-            return smaller is not None and all(_fits(line, smaller) for line in bounding)
+            return smaller is not None and all(self._fits(line, smaller) for line in bounding)
 
         return largest_output(fits, self.estimate.output_tokens - 1)
 
@@ -68,7 +70,8 @@ class Misfit:
             theirs = self.lines_of(call_of(self.asked.model_copy(update=other)), estimate)
             return theirs is not None and not any(line.would_exceed for line in theirs if _bounds(line))
 
-        found = self._candidates(estimates, Nanos(min(line.left for line in costs)))
+        left = min(self.left_in(line, self.estimate.currency) for line in costs)
+        found = self._candidates(estimates, Nanos(left))
         return [
             Alternative(provider=one.provider, model=one.model, estimated_cost=format_nanos(one.cost))
             for one in cheaper(found, than=self.estimate.cost, fits=fits)
@@ -86,6 +89,10 @@ class Misfit:
                 estimates[provider, model] = other
                 yield Candidate(provider, model, other.cost, True)
 
+    def _fits(self, line: Line, estimate: Estimate) -> bool:
+        amount = self.amount_on(line.budget, estimate)
+        return amount is not None and amount <= line.left
+
     def _equivalents(self) -> Iterable[tuple[str, str]]:
         """The models that share a group with the one that was asked for."""
         own = (self.call.provider, self.call.model)
@@ -102,8 +109,3 @@ def _model(name: str) -> tuple[str, str]:
 
 def _bounds(line: Line) -> bool:
     return line.enforced and line.policy in (Policy.HARD_LIMIT, Policy.SOFT_LIMIT)
-
-
-def _fits(line: Line, estimate: Estimate) -> bool:
-    amount = {Unit.REQUESTS: 1, Unit.TOKENS: estimate.tokens, Unit.COST: estimate.cost}[line.budget.spec.unit]
-    return amount is not None and amount <= line.left

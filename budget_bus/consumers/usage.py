@@ -20,6 +20,7 @@ from budget_bus.consumers.prices import refresh_prices
 from budget_bus.errors import Rejected
 from budget_bus.policy.budget import Budget, Policy, Unit
 from budget_bus.policy.holds import Hold, HoldState, Part, Settling, match_holds, take
+from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.providers.prices import PriceBook
@@ -28,8 +29,6 @@ from budget_bus.store.balances import Delta
 from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.holds import Settled
 from budget_bus.store.ledger import LedgerRow, RollupKey, bucket_of
-
-UNPRICED_CURRENCY = "USD"  # what an unpriced event will be priced in
 
 
 @dataclass(slots=True)
@@ -178,7 +177,7 @@ class Booking:
             late = late or (window.end is not None and window.end <= self.now)
             key = place_of(budget, window)
             self._windows[key] = (budget, window)
-            self._spent[key] += _amount(budget, event)
+            self._spent[key] += self._amount(budget, event, accounted_at)
             if self.catalogue.policy_of(budget) is Policy.HARD_LIMIT and not budget.spec.shadow:
                 hard = True
                 if not hold:
@@ -211,8 +210,17 @@ class Booking:
                 self._released[balance_id].unconfirmed -= amount
         return beyond
 
+    def _amount(self, budget: Budget, event: Incoming, accounted_at: datetime) -> int:
+        if budget.spec.unit is Unit.REQUESTS:
+            return 1
+        if budget.spec.unit is Unit.TOKENS:
+            return event.tokens.total
+        if event.cost is None or event.price is None:
+            return 0
+        return self.catalogue.cost_in(budget, event.cost.total, event.price.currency, accounted_at) or 0
+
     def _roll_up(self, event: Incoming) -> None:
-        currency = event.price.currency if event.price else UNPRICED_CURRENCY
+        currency = event.price.currency if event.price else PRICE_CURRENCY
         place = (event.call, bucket_of(event.occurred_at), currency)
         sums = self._sums.get(place)
         if sums is None:
@@ -269,16 +277,6 @@ def _rollup_key(call: Call, bucket_start: datetime, currency: str) -> RollupKey:
     )
 
 
-def _amount(budget: Budget, event: Incoming) -> int:
-    if budget.spec.unit is Unit.REQUESTS:
-        return 1
-    if budget.spec.unit is Unit.TOKENS:
-        return event.tokens.total
-    if event.cost is None or event.price is None or event.price.currency != budget.spec.currency:
-        return 0
-    return event.cost.total
-
-
 def _row(
     event: Incoming, hold: Hold | None, accounted_at: datetime, *, late: bool, unreserved: bool, topic: str
 ) -> LedgerRow:
@@ -313,7 +311,7 @@ def _row(
         cost_nanos=cost.total if cost else None,
         input_cost_nanos=cost.input if cost else None,
         output_cost_nanos=cost.output if cost else None,
-        currency=event.price.currency if event.price else UNPRICED_CURRENCY,
+        currency=event.price.currency if event.price else PRICE_CURRENCY,
         price_status=event.price_status.value,
         price_source=event.price.source if event.price else "",
         reported_cost_nanos=int(reported.amount * 10**9) if reported else None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID
 
@@ -12,8 +13,10 @@ from pydantic import BaseModel
 from budget_bus.errors import NotFound
 from budget_bus.http.parts import Call, Parts
 from budget_bus.policy.budget import Balance, Budget, Policy
+from budget_bus.policy.exchange import NO_RATES, ExchangeRates, utc_day
+from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.windows import Window
-from budget_bus.store import reads, windows
+from budget_bus.store import exchange, reads, windows
 from budget_bus.store.limits import percent_text
 
 
@@ -27,13 +30,23 @@ class RaiseView(BaseModel):
     reason: str | None
 
 
+class ExchangeRateView(BaseModel):
+    """What one unit of the currency of prices is today, by the rate of the day `published`; `stale` if that is old."""
+
+    source_currency: str
+    rate: str
+    published: date
+    stale: bool
+
+
 class BudgetView(BaseModel):
     """
     One budget and its balance in the window that is current at `as_of`. Amounts are strings in the budget's unit.
 
     `policy` is the one in force; `policy_source` says whether the limit names it or follows the default. `limit` is
     what holds in this window: with the raises in force (`raised` in sum), with what was carried in from the windows
-    before and without what was carried out. `available` is `limit - spent - held - unconfirmed`.
+    before and without what was carried out. `available` is `limit - spent - held - unconfirmed`. `exchange_rate` is
+    today's of a budget in another currency than prices are in; past days keep theirs.
 
     A per_context budget shows the running context that has taken the largest share of its limit. While there is none,
     `context_id`, `window_start` and `window_end` are null.
@@ -72,6 +85,7 @@ class BudgetView(BaseModel):
     context_id: str | None
     window_start: datetime | None
     window_end: datetime | None
+    exchange_rate: ExchangeRateView | None = None
     as_of: datetime
 
 
@@ -80,8 +94,12 @@ async def views(parts: Parts, budgets: Sequence[Budget]) -> list[BudgetView]:
     now = parts.now()
     found = await windows.current(parts.pool, budgets, now)
     default = await reads.default_policy(parts.pool, Policy(parts.settings.enforcement_level))
+    foreign = any(budget.spec.currency not in (None, PRICE_CURRENCY) for budget in budgets)
+    rates = await exchange.on_day(parts.pool, utc_day(now)) if foreign else NO_RATES
     return [
-        BudgetView(**_terms(budget, default, now), **_balance(budget, *taken, now))
+        BudgetView(
+            **_terms(budget, default, now), **_balance(budget, *taken, now), exchange_rate=_rate(budget, rates, now)
+        )
         for budget, taken in zip(budgets, found, strict=True)
     ]
 
@@ -90,6 +108,18 @@ async def view(parts: Parts, budget: Budget) -> BudgetView:
     """One budget with its balance."""
     (shown,) = await views(parts, [budget])
     return shown
+
+
+def _rate(budget: Budget, rates: ExchangeRates, now: datetime) -> ExchangeRateView | None:
+    currency, day = budget.spec.currency, utc_day(now)
+    quote = rates.quote(PRICE_CURRENCY, currency, day) if currency not in (None, PRICE_CURRENCY) else None
+    if quote is None:
+        return None
+    # To show; what is counted is the quotient of integers.
+    rate = Decimal(quote.rate.numerator) / quote.rate.denominator
+    return ExchangeRateView(
+        source_currency=PRICE_CURRENCY, rate=f"{rate:.6g}", published=quote.published, stale=quote.is_stale(day)
+    )
 
 
 def budget_id_of(call: Call[Any, Any]) -> UUID:

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from budget_bus.bookkeeping.exchange_rates import ensure_rates
 from budget_bus.errors import FieldError, NotFound, Rejected
 from budget_bus.http.budgets import BudgetView, budget_id_of, view, views
 from budget_bus.http.limit_body import LimitBody, LimitPatch, PeriodName, read_exact
@@ -50,6 +51,9 @@ async def set_limit(call: Call[Query, LimitBody]) -> Answer:
     """
     parts, body = call.parts, call.body
     spec = spec_of(body, parts.settings, await _parent(call))
+
+    if spec.currency is not None:
+        await ensure_rates(parts.pool, spec.currency, now=parts.now())
 
     # What is kept is read under the catalogue's lock: two who change different things must not undo each other's.
     def keep(before: Budget | None) -> LimitSpec:

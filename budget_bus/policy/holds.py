@@ -77,7 +77,7 @@ def take(lease: Hold, part: Part) -> tuple[Hold, dict[int, int]]:
         min(part.calls, lease.calls),
     )
     off = {
-        balance_id: min(amount, taken.of(unit))
+        balance_id: _cost_off(amount, taken.cost, lease.cost_nanos or 0) if unit == "c" else min(amount, taken.of(unit))
         for balance_id, amount, unit in zip(lease.balance_ids, lease.amounts, lease.units, strict=True)
     }
     rest = replace(
@@ -88,6 +88,15 @@ def take(lease: Hold, part: Part) -> tuple[Hold, dict[int, int]]:
         amounts=tuple(amount - off[i] for i, amount in zip(lease.balance_ids, lease.amounts, strict=True)),
     )
     return rest, off
+
+
+def _cost_off(amount: int, taken: int, of: int) -> int:
+    """
+    What comes off *amount* when *taken* of the lease's cost *of* is: the same, or the same share in another currency.
+
+    The rest is rounded up, so that what is left of the lease stays covered.
+    """
+    return amount if taken >= of else amount - -(-amount * (of - taken) // of)
 
 
 class Settling(NamedTuple):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from budget_bus.money import Nanos, PicosPerToken, round_picos
 
+PRICE_CURRENCY = "USD"  # what all prices are in, and so all estimates and the ledger's costs
+
 
 class PriceStatus(StrEnum):
     """How an event's or estimate's cost was found; `unpriced` has no cost and is never free."""

@@ -110,12 +110,14 @@ async def ledger_sum(connection: asyncpg.Connection, budget: Budget, window: Win
     rows = await connection.fetch(
         _SQL["ledger_sums"], window.start, window.end, *asked, window.context_id, timeout=3600
     )
+    counted = [row for row in rows if scope.admits(holds.call_of(row))]
     column = {Unit.COST: "cost", Unit.TOKENS: "tokens", Unit.REQUESTS: "requests"}[unit]
-    return sum(
-        row[column]
-        for row in rows
-        if (unit is not Unit.COST or row["currency"] == budget.spec.currency) and scope.admits(holds.call_of(row))
+    if unit is not Unit.COST or not any(row["cost"] and row["currency"] != budget.spec.currency for row in counted):
+        return sum(row[column] for row in counted)
+    rows = await connection.fetch(
+        _SQL["exchanged_sums"], window.start, window.end, *asked, window.context_id, budget.spec.currency, timeout=3600
     )
+    return sum(row["cost"] for row in rows if scope.admits(holds.call_of(row)))
 
 
 async def lock(connection: asyncpg.Connection, balance_ids: Iterable[int]) -> dict[int, Balance]:

@@ -11,8 +11,10 @@ from uuid import UUID
 import asyncpg
 
 from budget_bus.policy.budget import Basis, Budget, LimitSpec, Policy, Raise, Unit
+from budget_bus.policy.exchange import NO_RATES, ExchangeRates, utc_day
 from budget_bus.policy.scope import Call, parse_scope
 from budget_bus.policy.windows import Period, Window
+from budget_bus.store import exchange
 from budget_bus.store.sql import queries
 
 _SQL = queries("catalogue")
@@ -91,10 +93,13 @@ class Catalogue:
     contexts: dict[tuple[UUID, str], list[Window]] = field(default_factory=dict)  # windows of per_context budgets
     has_contexts: bool = False
     equivalents: tuple[tuple[str, ...], ...] = ()  # models that the operator holds to be equal, as provider/model
+    rates: ExchangeRates = NO_RATES
+    currencies: tuple[str, ...] = ()  # of the budgets that count cost
     begun: set[tuple[UUID, str]] = field(default_factory=set)  # contexts with a window that may yet be rolled back
     raised: set[UUID] = field(default_factory=set)  # alerts that are known to be committed
     _calls: dict[Call, tuple[Budget, ...]] = field(default_factory=dict)
     _windows: dict[tuple[UUID, int], Window] = field(default_factory=dict)
+    _rates_read: int = 0
 
     async def refresh(self, connection: asyncpg.Connection, version: int | None = None) -> None:
         """Read the budgets again unless *version* (asked for when None) is the one that is known."""
@@ -111,6 +116,9 @@ class Catalogue:
         groups = await connection.fetchval(_SQL["config"], "equivalents") or ()
         self.equivalents = tuple(tuple(group) for group in groups)
         self.has_contexts = any(budget.spec.period is Period.PER_CONTEXT for budget in budgets)
+        self.currencies = tuple(sorted({budget.spec.currency for budget in budgets if budget.spec.currency}))
+        if (count := await exchange.count(connection)) != self._rates_read:
+            self.rates, self._rates_read = await exchange.read(connection), count
         self.balance_ids.clear()
         self.contexts.clear()
         self.raised.clear()
@@ -145,6 +153,11 @@ class Catalogue:
         """The window of the call's context in a per_context budget, if it is known here."""
         windows = self.contexts.get((budget.budget_id, call.context_id or ""), ())
         return next((window for window in windows if window.holds(at)), None)
+
+    def cost_in(self, budget: Budget, nanos: int, currency: str, at: datetime, *, up: bool = False) -> int | None:
+        """A cost of *currency* in what *budget* counts in, by the rates of the day of *at*; None without a rate."""
+        target = budget.spec.currency or currency
+        return nanos if target == currency else self.rates.convert(nanos, currency, target, utc_day(at), up=up)
 
     def policy_of(self, budget: Budget) -> Policy:
         return budget.spec.policy or self.default_policy

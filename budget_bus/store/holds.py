@@ -112,11 +112,11 @@ async def pin(connection: asyncpg.Connection, budget: Budget, window: Window, ba
     spec, sums = budget.spec, {HoldState.OPEN: 0, HoldState.UNCONFIRMED: 0}
     hard = spec.policy in (Policy.HARD_LIMIT, None) and not spec.shadow
     pinned: dict[UUID, int] = {}
-    for row in await connection.fetch(_SQL["lock_in_window"], window.start, window.end, window.context_id):
+    asked = (window.start, window.end, window.context_id, spec.currency)
+    for row in await connection.fetch(_SQL["lock_in_window"], *asked):
         state = HoldState(row["state"])
         if spec.scope.admits(call_of(row)) and (hard or state is HoldState.OPEN):
-            cost = row["cost_nanos"] if row["currency"] == spec.currency else None
-            amount = {Unit.COST: cost or 0, Unit.TOKENS: row["tokens"], Unit.REQUESTS: row["calls"]}[spec.unit]
+            amount = {Unit.COST: row["cost"] or 0, Unit.TOKENS: row["tokens"], Unit.REQUESTS: row["calls"]}[spec.unit]
             pinned[row["request_id"]] = amount
             sums[state] += amount
     if pinned:

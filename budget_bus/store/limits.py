@@ -17,17 +17,16 @@ import asyncpg
 
 from budget_bus.errors import Conflict, FieldError, NotFound, Rejected
 from budget_bus.policy.allocation import ancestry, check_allocation
-from budget_bus.policy.budget import Budget, LimitSpec, Raise, Unit
+from budget_bus.policy.budget import Budget, LimitSpec, Raise
+from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.windows import Period
-from budget_bus.store import balances, outbox
+from budget_bus.store import balances, exchange, outbox
 from budget_bus.store.catalogue import read_budgets
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
 
 _SQL = queries("catalogue")
 _FENCE = queries("fence")
-
-PRICE_CURRENCY = "USD"  # what all prices of the book are in
 
 
 async def list_limits(pool: asyncpg.Pool) -> list[Budget]:
@@ -75,7 +74,7 @@ async def set_limit(
         The budget as it is now, and whether it was created.
 
     Raises:
-        Rejected: a cost budget in a currency that no price is in, an allocation that does not fit its parent, or a
+        Rejected: a cost budget in a currency without an exchange rate, an allocation that does not fit its parent, or a
             change into another budget's identity.
         NotFound: *budget_id* names none.
     """
@@ -89,7 +88,7 @@ async def set_limit(
             raise Rejected(f"budget {same.budget_id} has the same scope, period and unit", [_taken()])
         before = before or same
         spec = keep(before) if keep else spec
-        _check_currency(spec)
+        await _check_currency(connection, spec)
         target = before.budget_id if before else uuid.uuid4()
         check_allocation(spec, target, budgets)
         await _bear_family(connection, budgets, target, at)  # what is carried over is left of the old limits
@@ -290,7 +289,10 @@ def _windows_changed(before: LimitSpec, after: LimitSpec) -> bool:
     )
 
 
-def _check_currency(spec: LimitSpec) -> None:
-    if spec.unit is Unit.COST and spec.currency != PRICE_CURRENCY:
-        message = f"prices are in {PRICE_CURRENCY}; a cost budget in another currency is not supported yet"
-        raise Rejected("invalid currency", [FieldError("currency", message)])
+async def _check_currency(connection: asyncpg.Connection, spec: LimitSpec) -> None:
+    if spec.currency in (None, PRICE_CURRENCY):
+        return
+    if {PRICE_CURRENCY, spec.currency} <= {"EUR", *await exchange.newest(connection)}:
+        return
+    message = f"no exchange rate between {PRICE_CURRENCY} and {spec.currency} is known"
+    raise Rejected("invalid currency", [FieldError("currency", message)])

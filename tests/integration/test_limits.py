@@ -410,3 +410,19 @@ async def test_a_change_that_cannot_be_is_refused(client: httpx2.AsyncClient, bo
     budget = await calls(client, 10)
     assert wrong(await client.patch(f"/api/limits/{budget['budget_id']}", json=body)) == [field]
     assert await get(client, budget) == {**budget, "as_of": (await get(client, budget))["as_of"]}
+
+
+async def test_a_budget_in_another_currency_says_its_rate(client: httpx2.AsyncClient, books: Books) -> None:
+    budget = await post(client, period="daily", limit="9", currency="CHF")
+    rate = budget["exchange_rate"]
+    assert (budget["currency"], rate["source_currency"], rate["stale"]) == ("CHF", "USD", False)
+    assert rate["published"] == "2026-03-09"  # the day before the clock's
+    await books.settle(usage())
+    assert 0 < float((await get(client, budget))["spent"]) < 0.0035
+
+
+async def test_a_currency_without_a_rate_is_refused_with_those_that_have_one(client: httpx2.AsyncClient) -> None:
+    problem = await post(client, 422, period="daily", limit="9", currency="XAU")
+    (error,) = problem["errors"]
+    assert error["field"] == "currency"
+    assert "CHF" in error["message"]

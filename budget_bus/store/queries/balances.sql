@@ -38,6 +38,23 @@ FROM ledger
 WHERE accounted_at >= $1 AND ($2::timestamptz IS NULL OR accounted_at < $2) AND ($11 = '' OR context_id = $11)
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
 
+-- name: exchanged_sums
+-- As ledger_sums, with costs in one currency: each event's own by the rates of its day.  $12 the currency
+WITH day AS (
+    SELECT currency, day, per_eur_on(currency, day) AS source, per_eur_on($12, day) AS target
+    FROM (SELECT DISTINCT currency, (accounted_at AT TIME ZONE 'UTC')::date AS day FROM ledger
+          WHERE accounted_at >= $1 AND ($2::timestamptz IS NULL OR accounted_at < $2)) AS days
+)
+SELECT CASE WHEN $3 THEN component END AS component, CASE WHEN $4 THEN provider END AS provider,
+       CASE WHEN $5 THEN model END AS model, CASE WHEN $6 THEN tier END AS tier,
+       CASE WHEN $7 THEN task_type END AS task_type, CASE WHEN $8 THEN context_id END AS context_id,
+       CASE WHEN $9 THEN user_name END AS user_name, CASE WHEN $10 THEN tags END AS tags,
+       coalesce(sum(CASE WHEN l.currency = $12 THEN l.cost_nanos ELSE exchanged(l.cost_nanos, d.source, d.target) END),
+                0)::bigint AS cost
+FROM ledger l JOIN day d ON d.currency = l.currency AND d.day = (l.accounted_at AT TIME ZONE 'UTC')::date
+WHERE accounted_at >= $1 AND ($2::timestamptz IS NULL OR accounted_at < $2) AND ($11 = '' OR context_id = $11)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
+
 -- name: charge
 -- $1 balance_id, $2 spent, $3 held, $4 unconfirmed
 UPDATE balance SET spent = $2, held = $3, unconfirmed = $4 WHERE balance_id = $1;

@@ -24,9 +24,12 @@ ORDER BY h.decided_at, h.request_id;
 
 -- name: lock_in_window
 -- Holds that a budget born in mid-window must be charged with: those decided in the window that have not ended, and
--- the unconfirmed ones.  $1 window_start, $2 window_end or null, $3 the one context that counts, or ''
-SELECT request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags, cost_nanos, tokens,
-       currency, lease, calls
+-- the unconfirmed ones; their cost is in the budget's currency.
+-- $1 window_start, $2 window_end or null, $3 the one context that counts, or '', $4 the budget's currency or null
+SELECT request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags, tokens, lease, calls,
+       CASE WHEN currency = $4 THEN cost_nanos
+            ELSE exchanged_up(cost_nanos, per_eur_on(currency, (decided_at AT TIME ZONE 'UTC')::date),
+                              per_eur_on($4, (decided_at AT TIME ZONE 'UTC')::date)) END AS cost
 FROM hold
 WHERE state IN ('open', 'unconfirmed') AND decided_at >= $1 AND ($2::timestamptz IS NULL OR decided_at < $2)
   AND ($3 = '' OR context_id = $3)
