@@ -39,6 +39,14 @@ DECISIONS = Counter("budget_bus_decisions_total", "Checks by decision", ["action
 CRITICAL_PASSED = Counter("budget_bus_critical_passed_total", "Calls that passed as critical", registry=REGISTRY)
 # Unconfirmed ones grow: a component dies between check and usage, or never settles; GET /api/holds says which.
 EXPIRED_HOLDS = Counter("budget_bus_expired_holds_total", "Holds that ended without usage", ["as"], registry=REGISTRY)
+# Above zero: the books do not add up; the log has the first difference, `budget db check --repair` mends it.
+BOOK_DIFFERENCES = Gauge(
+    "budget_bus_book_differences", "Differences that the last complete self-check found", registry=REGISTRY
+)
+# Stands still: no bookkeeper runs, or the books are too many for the interval.
+BOOKS_CHECKED_AT = Gauge(
+    "budget_bus_books_checked_timestamp_seconds", "When the last complete self-check ended", registry=REGISTRY
+)
 # Above a week: upgrade, or set BUDGET_EXCHANGE_RATE_URL; budgets in that currency count by the old rate.
 EXCHANGE_RATE_AGE = Gauge(
     "budget_bus_exchange_rate_age_seconds", "Since the last rate was published", ["currency"], registry=REGISTRY

@@ -172,9 +172,10 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
     """Prices that arrive, costs that are restated, sums that are checked: at low priority, beside the streams."""
     from budget_bus.bookkeeping.exchange_rates import keep_rates  # noqa: PLC0415
     from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
+    from budget_bus.bookkeeping.self_check import keep_checking  # noqa: PLC0415
     from budget_bus.bookkeeping.unpriced import keep_pricing  # noqa: PLC0415
 
-    async with open_pool(settings, size=2) as pool, AsyncExitStack() as stack:
+    async with open_pool(settings, size=3) as pool, AsyncExitStack() as stack:
         stopping = asyncio.Event()
         updating = keep_updating(
             pool,
@@ -186,7 +187,8 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
         )
         exchanging = keep_rates(pool, stopping, url=settings.exchange_rate_url)
         pricing = keep_pricing(pool, Catalogue(Policy(settings.enforcement_level)), _prices(), stopping)
-        for work in (updating, pricing, exchanging):
+        checking = keep_checking(pool, stopping, interval_s=settings.self_check_interval)
+        for work in (updating, pricing, exchanging, checking):
             await stack.enter_async_context(_running(work, stopping.set))
         yield
 

@@ -21,6 +21,9 @@ from budget_bus.store.catalogue import budget_from_row
 from budget_bus.store.sql import queries
 
 _SQL = queries("admin")
+_RESTATEMENTS = queries("restatements")
+FIRST_HOLD = UUID(int=0)
+_HOLDS_AT_ONCE = 10_000
 _ROLLUP_NUMBERS = ("requests", "input_tokens", "output_tokens", "cost", "unpriced_requests", "unpriced_tokens")
 
 
@@ -39,6 +42,7 @@ class Findings:
 
     balances: int
     days: int
+    holds: int
     differences: tuple[Difference, ...]
 
 
@@ -89,7 +93,7 @@ async def open_connection(settings: Settings) -> AsyncIterator[asyncpg.Connectio
 
 async def check_books(connection: asyncpg.Connection, *, progress: Progress, most: int = 20) -> Findings:
     """
-    Derive every balance and rollup anew from ledger and holds, and compare.
+    Derive every balance and rollup anew from ledger and holds, compare, and see that holds and ledger agree.
 
     All is read in one snapshot: batches are transactions, so it is right while events flow. Stops after *most*
     differences.
@@ -102,14 +106,20 @@ async def check_books(connection: asyncpg.Connection, *, progress: Progress, mos
             progress(done, len(rows), "balances")
             found += await check_balance(connection, row, held.get(row["balance_id"]))
             if len(found) >= most:
-                return Findings(done + 1, 0, tuple(found[:most]))
+                return Findings(done + 1, 0, 0, tuple(found[:most]))
         days = [row["day"] for row in await connection.fetch(_SQL["days"])]
         for done, day in enumerate(days):
             progress(done, len(days), "days of rollups")
             found += await check_day(connection, day, most - len(found))
+            found += await check_settling(connection, day, most)
             if len(found) >= most:
-                return Findings(len(rows), done + 1, tuple(found[:most]))
-        return Findings(len(rows), len(days), tuple(found))
+                return Findings(len(rows), done + 1, 0, tuple(found[:most]))
+        holds, after = 0, FIRST_HOLD
+        while (page := await hold_page(connection, after)).found:
+            found += await check_holds(connection, after, page.last)
+            holds, after = holds + page.found, page.last
+            progress(holds, holds, "holds")
+        return Findings(len(rows), len(days), holds, tuple(found[:most]))
 
 
 async def check_balance(connection: asyncpg.Connection, row: Any, held: Any) -> list[Difference]:
@@ -140,6 +150,68 @@ async def check_day(connection: asyncpg.Connection, day: datetime, most: int) ->
                 write = format_nanos if name == "cost" else str
                 found.append(Difference(where, name, write(kept), write(expected)))
     return found
+
+
+class HoldPage(NamedTuple):
+    """The next holds in the order of their ids: the last id, and how many they are."""
+
+    last: UUID
+    found: int
+
+
+async def hold_page(connection: asyncpg.Connection, after: UUID) -> HoldPage:
+    """Where the page of holds after an id ends; `found` is 0 at the end."""
+    return HoldPage(*await connection.fetchrow(_SQL["hold_page"], after, _HOLDS_AT_ONCE))
+
+
+async def check_holds(connection: asyncpg.Connection, after: UUID, upto: UUID) -> list[Difference]:
+    """Settled holds of a page of which the ledger has no event that settled them. Leases are settled by many."""
+    return [
+        Difference(
+            f"hold {row['request_id']}", "settled by", str(row["event_id"]), "an event of the ledger that names it"
+        )
+        for row in await connection.fetch(_SQL["hold_differences"], after, upto)
+    ]
+
+
+async def check_settling(connection: asyncpg.Connection, day: datetime, most: int) -> list[Difference]:
+    """Events of a UTC day that settled a hold which is not there, is not settled, or by another event."""
+    rows = await connection.fetch(_SQL["settling_differences"], day, day + timedelta(days=1), most)
+    return [
+        Difference(
+            f"hold {row['request_id']}",
+            "settled by",
+            "no such hold" if row["state"] is None else f"{row['settled_by'] or 'nothing'} ({row['state']})",
+            str(row["event_id"]),
+        )
+        for row in rows
+    ]
+
+
+async def check_one_balance(connection: asyncpg.Connection, balance_id: int) -> list[Difference]:
+    """As check_balance, of a balance by its id: its numbers and their sums are of one moment."""
+    if connection.is_in_transaction():
+        row = await connection.fetchrow(_SQL["balance"], balance_id)
+        held = await connection.fetchrow(_SQL["held_amount"], balance_id)
+        return await check_balance(connection, row, held) if row else []
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await check_one_balance(connection, balance_id)
+
+
+async def checkable(connection: asyncpg.Connection) -> tuple[list[int], list[datetime]]:
+    """What there is to check one by one: the ids of balances, and the UTC days of the ledger and the rollups."""
+    balance_ids = [row["balance_id"] for row in await connection.fetch(_SQL["balances"])]
+    return balance_ids, [row["day"] for row in await connection.fetch(_SQL["days"])]
+
+
+async def take_check_lock(connection: asyncpg.Connection, lock: int) -> bool:
+    """Whether nobody else has *lock*; it is held until it is given back, or the connection ends."""
+    return bool(await connection.fetchval(_RESTATEMENTS["lock"], lock))
+
+
+async def give_check_lock(connection: asyncpg.Connection, lock: int) -> None:
+    """Let another one check."""
+    await connection.execute(_RESTATEMENTS["unlock"], lock)
 
 
 async def positions(connection: asyncpg.Connection, topic: str) -> dict[int, int]:

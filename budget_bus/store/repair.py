@@ -10,7 +10,7 @@ import asyncpg
 
 from budget_bus.policy.windows import Window
 from budget_bus.store import balances, outbox
-from budget_bus.store.admin import Difference, Progress, check_balance, check_day
+from budget_bus.store.admin import Difference, Progress, check_day, check_one_balance, checkable
 from budget_bus.store.catalogue import budget_from_row
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
@@ -27,20 +27,20 @@ async def repair_books(connection: asyncpg.Connection, *, actor: str, progress: 
     Make anew each balance, and each UTC day of rollups, that differs; what was repaired.
 
     What looks wrong is looked at again under the exclusive catalogue lock, when no batch is under way, and written in
-    the same transaction with its audit row and its `budget.changes` fact. What was carried over between windows stays.
+    the same transaction with its audit row and its `budget.changes` fact. What was carried over between windows stays,
+    and so does what holds say of themselves: no other row tells what they must be.
     """
     repaired: list[Difference] = []
-    ids = [row["balance_id"] for row in await connection.fetch(_SQL["balances"])]
+    ids, days = await checkable(connection)
     for done, balance_id in enumerate(ids):
         progress(done, len(ids), "balances")
-        if await _wrong_balance(connection, balance_id):
+        if await check_one_balance(connection, balance_id):
             async with connection.transaction():
                 await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
-                found = await _wrong_balance(connection, balance_id)
+                found = await check_one_balance(connection, balance_id)
                 await _remake_balance(connection, balance_id)
                 await _audit(connection, found, actor)
             repaired += found
-    days = [row["day"] for row in await connection.fetch(_SQL["days"])]
     for done, day in enumerate(days):
         progress(done, len(days), "days of rollups")
         if await check_day(connection, day, 1):
@@ -52,16 +52,6 @@ async def repair_books(connection: asyncpg.Connection, *, actor: str, progress: 
                 await _audit(connection, found, actor)
             repaired += found
     return repaired
-
-
-async def _wrong_balance(connection: asyncpg.Connection, balance_id: int) -> list[Difference]:
-    # Its numbers and their sums must be of one moment.
-    if connection.is_in_transaction():
-        row = await connection.fetchrow(_SQL["balance"], balance_id)
-        held = await connection.fetchrow(_SQL["held_amount"], balance_id)
-        return await check_balance(connection, row, held) if row else []
-    async with connection.transaction(isolation="repeatable_read", readonly=True):
-        return await _wrong_balance(connection, balance_id)
 
 
 async def _remake_balance(connection: asyncpg.Connection, balance_id: int) -> None:

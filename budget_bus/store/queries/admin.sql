@@ -46,6 +46,25 @@ FROM summed FULL JOIN kept
 WHERE coalesce(summed.sums, '{0,0,0,0,0,0}') <> coalesce(kept.sums, '{0,0,0,0,0,0}')
 ORDER BY bucket_start, component, provider, model LIMIT $3;
 
+-- name: hold_page
+-- The last of the next holds.  $1 after this request_id, $2 how many
+SELECT max(request_id::text)::uuid AS last, count(*) AS found
+FROM (SELECT request_id FROM hold WHERE request_id > $1 ORDER BY request_id LIMIT $2) AS page;
+
+-- name: hold_differences
+-- Holds of a page that no event of the ledger settled, though they say so.  $1 after this request_id, $2 up to this one
+SELECT h.request_id, h.event_id, l.request_id AS settled FROM hold h LEFT JOIN ledger l ON l.event_id = h.event_id
+WHERE h.request_id > $1 AND h.request_id <= $2 AND h.state = 'settled' AND NOT h.lease
+  AND l.request_id IS DISTINCT FROM h.request_id
+ORDER BY h.request_id;
+
+-- name: settling_differences
+-- Events of a day that settled a hold which does not say so.  $1 day start, $2 day end, $3 how many at most
+SELECT l.event_id, l.request_id, h.state, h.event_id AS settled_by FROM ledger l LEFT JOIN hold h USING (request_id)
+WHERE l.occurred_at >= $1 AND l.occurred_at < $2 AND l.request_id IS NOT NULL
+  AND (h.request_id IS NULL OR NOT h.lease AND (h.state <> 'settled' OR h.event_id IS DISTINCT FROM l.event_id))
+ORDER BY l.event_id LIMIT $3;
+
 -- name: positions
 -- How far each partition of a topic is applied.  $1 topic
 SELECT part, next_offset FROM bus_offset WHERE topic = $1;
