@@ -154,6 +154,7 @@ class Settings(BaseSettings):
     price_update_interval: int = Field(3600, ge=60)
     price_update_url: Annotated[str, AfterValidator(_web_address)] = DEFAULT_PRICE_URL
     price_move_factor: Decimal = Field(Decimal(2), gt=1, le=1000)
+    drift_alert_percent: int = Field(5, ge=1, le=1000)
     self_check_interval: int = Field(3600, ge=0)
     exchange_rate_url: Annotated[str, AfterValidator(_web_address)] | None = None
     unpriced: Literal["deny", "fallback"] = "deny"

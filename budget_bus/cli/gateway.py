@@ -16,7 +16,12 @@ _KINDS: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict}
 
 
 def ask(
-    method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None
+    method: str,
+    path: str,
+    *,
+    body: Mapping[str, Any] | None = None,
+    query: Mapping[str, Any] | None = None,
+    content: bytes | None = None,
 ) -> tuple[int, Any]:
     """
     Send one request and return the status and the JSON of the answer, None for an empty one.
@@ -38,6 +43,7 @@ def ask(
                 method,
                 path,
                 json=body,
+                content=content,
                 params={name: value for name, value in (query or {}).items() if value not in (None, "", [])},
                 headers={"Authorization": f"Bearer {key}"} if key else {},
             )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
 import asyncpg
 
 from budget_bus.events import topics
+from budget_bus.money import format_nanos
 from budget_bus.policy.alerts import Crossing as Crossed
 from budget_bus.policy.alerts import crossings
 from budget_bus.policy.budget import Balance, Basis, Budget, Policy, Reached, Unit
@@ -26,6 +27,7 @@ ESTIMATE_OVERRUN = "estimate_overrun"
 UNRESERVED_USAGE = "unreserved_usage"
 CRITICAL_PASSED = "critical_passed"
 WINDOW_RESTATED = "window_restated"
+PRICE_DRIFT = "price_drift"
 _NOTICES = {
     ESTIMATE_OVERRUN: ("warning", "was charged more by a call than was set aside for it"),
     UNRESERVED_USAGE: ("warning", "was charged by a call that had not asked: it cannot be refused, only counted"),
@@ -88,6 +90,68 @@ async def tell_restated(
         for crossing in await outbox.raise_alerts(connection, raised, at=now)
     ]
     await outbox.put(connection, messages)
+
+
+class Drifted(NamedTuple):
+    """What the books have of a model (None: of items that name none) and what its provider charged, in nanos."""
+
+    provider: str
+    model: str | None
+    currency: str
+    ours: int
+    theirs: int
+    percent: str | None  # the difference, of what was charged
+
+
+async def tell_drift(
+    connection: asyncpg.Connection, drifted: Iterable[Drifted], *, first: date, last: date, now: datetime
+) -> int:
+    """
+    Alert of models whose provider charged something else in the days from *first* to *last*; once for the same days.
+
+    It is no budget's alert: `budget_id` is derived from provider and model, `limit` is what was charged, `spent` what
+    the books have.
+
+    Returns:
+        How many of them were not told before.
+    """
+    raised = []
+    for one in drifted:
+        name = f"{one.provider}/{one.model or 'items without a model'}"
+        start, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (first, last + timedelta(days=1)))
+        alert_id = uuid.uuid5(_ALERTS, f"{PRICE_DRIFT}/{name}/{one.currency}/{first}/{last}")
+        theirs, ours = format_nanos(one.theirs), format_nanos(one.ours)
+        by = "" if one.percent is None else f", a drift of {one.percent} %"
+        payload = {
+            "alert_id": str(alert_id),
+            "type": PRICE_DRIFT,
+            "severity": "warning",
+            "budget_id": str(uuid.uuid5(_ALERTS, name)),
+            "name": name,
+            "scope": {"provider": one.provider, **({"model": one.model} if one.model else {})},
+            "period": "total",
+            "window_start": write_instant(start),
+            "window_end": write_instant(end),
+            "context_id": None,
+            "threshold_percent": 0,
+            "basis": Basis.SPENT.value,
+            "limit": theirs,
+            "spent": ours,
+            "held": "0",
+            "unconfirmed": "0",
+            "unit": Unit.COST.value,
+            "currency": one.currency,
+            "message": f"{name}: {theirs} {one.currency} charged from {first} to {last}, the books have {ours}{by}",
+            "raised_at": write_instant(now),
+            "limit_version": 0,
+        }
+        key = f"{PRICE_DRIFT}/{one.currency}/{last}"
+        raised.append(Crossing(alert_id, uuid.uuid5(_ALERTS, name), "", start, 0, 0, key, payload))
+    new = await outbox.raise_alerts(connection, raised, at=now)
+    await outbox.put(
+        connection, [Message(topics.BUDGET_ALERTS, _key(one.budget_id), outbox.to_json(one.payload)) for one in new]
+    )
+    return len(new)
 
 
 def _crossing(change: Change, crossed: Crossed, now: datetime) -> Crossing:

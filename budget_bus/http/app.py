@@ -15,6 +15,7 @@ from budget_bus.http import (
     limit_windows,
     limits,
     prices,
+    reconciliation,
     record,
     status,
     usage,
@@ -35,6 +36,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *config.ENDPOINTS,
     *decisions.ENDPOINTS,
     *prices.ENDPOINTS,
+    *reconciliation.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )
