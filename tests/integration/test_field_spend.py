@@ -59,7 +59,7 @@ async def report(client: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:
 
 
 async def test_usage_without_a_price_is_never_free(books: Books, client: httpx2.AsyncClient) -> None:
-    """litellm #35691, #36561; onyx PR 14947; open-bank-oss #6045, sielay/eidan #203: a missing price is zero, silently."""
+    """litellm #35691, #36561; onyx PR 14947; open-bank-oss #6045, sielay/eidan #203: no price is zero, silently."""
     await books.limit(100 * USD)
     (answer,) = await books.ask(check(**HOUSE))
     assert (answer["allowed"], answer["price_status"], answer["estimated_cost"]) == (False, "unpriced", None)
