@@ -97,7 +97,7 @@ def report(found: Sequence[Compared], reasons: Sequence[dict[str, Any]], at: dat
             f"Ours: genai-prices {data_version}. Theirs: litellm {VERSION}, `{TABLE}`.",
             f"Both at {at.isoformat()}, when no discount for the time of day holds.",
             "A figure is one token class of one model, listed by both; USD per million tokens. Classes that only one",
-            "source lists are not counted, and neither are cache writes for an hour, which our data does not have.",
+            "source lists are not counted.",
             "The two are not known to be independent of each other.",
             "",
             *rows,
