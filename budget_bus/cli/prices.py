@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +31,16 @@ _COLUMNS = {
 }
 
 
+_COMPARED = {
+    "Provider": "provider",
+    "Model": "model",
+    "Class": "token_class",
+    "Ours": "ours",
+    "Theirs": "theirs",
+    "Same name": "same_name",
+    "Regional": "regional",
+    "Withdrawn": "ends",
+}
 _REVIEWS = {
     "Provider": "provider",
     "Model": "model",
@@ -174,6 +185,27 @@ def update_prices(
     if told["waiting"]:
         show(told["waiting"], _REVIEWS, form)
         print("`budget prices approve` or `reject` decides them", file=sys.stderr)
+
+
+@prices.command("compare")
+def compare_prices(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="litellm's model_prices_and_context_window.json.")],
+    provider: Annotated[str | None, typer.Option("--provider", help="Only this provider's.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Only this model's.")] = None,
+    form: FormatOption = Format.TABLE,
+) -> None:
+    """
+    Show where a second table of prices says something else than what is charged here; nothing is changed.
+
+    Example: budget prices compare model_prices_and_context_window.json --provider anthropic
+    """
+    try:
+        raw = file.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror or error}") from None
+    _, told = ask("POST", f"{_PATH}/compare", content=raw, query={"provider": provider, "model": model})
+    show(told["disagreements"], _COMPARED, form, empty="the two agree wherever both have a price")
+    print(f"{told['agree']} of {told['compared']} figures agree within 1 %", file=sys.stderr)
 
 
 @prices.command("reviews")

@@ -157,7 +157,7 @@ class OwnQuery(Query):
 async def list_prices(call: Call[PriceQuery, None]) -> Answer:
     """All prices at an instant; with `own` all that operators have set, whenever they hold."""
     query = call.query
-    book = await _book(call.parts)
+    book = await price_book(call.parts)
     if query.own:
         views = [
             _view(one.provider, one.model, one.service_tier, one.price, query.per, since=one.effective_from)
@@ -193,12 +193,12 @@ async def set_price(call: Call[Query, PriceBody]) -> Answer:
     provider = canonical_provider(body.provider)
     since = body.effective_from or quarter_of(parts.now())
     rates = _stored(body)
-    was = (await _book(parts)).price(provider, body.model, since, body.service_tier)
+    was = (await price_book(parts)).price(provider, body.model, since, body.service_tier)
     changed = await prices.set_price(
         parts.pool, provider, body.model, rates, service_tier=body.service_tier, currency=body.currency,
         effective_from=since, actor=call.actor,
     )  # fmt: skip
-    now = (await _book(parts)).own.find(provider, body.model, since, body.service_tier)
+    now = (await price_book(parts)).own.find(provider, body.model, since, body.service_tier)
     assert now is not None  # noqa: S101  # it was just set
     told = PriceSet(
         price=_view(provider, body.model, body.service_tier, now.price, body.per, since=now.effective_from),
@@ -299,7 +299,7 @@ async def update_prices(call: Call[Query, UpdateBody]) -> Answer:
             detail = f"{len(changed)} prices changed, {len(told.held)} wait for approval"
     except BudgetUnavailable as error:
         updated, detail = False, f"offline, the last good prices stay: {error}"
-    await _book(parts)
+    await price_book(parts)
     waiting = [ReviewView.model_validate(one._asdict()) for one in await price_data.reviews(parts.pool)]
     count = sum(len(provider.models) for provider in data.providers().values())
     return Answer(
@@ -327,7 +327,8 @@ async def decide_review(call: Call[Query, DecisionBody]) -> Answer:
     return Answer(ReviewView.model_validate(review._asdict()))
 
 
-async def _book(parts: Parts) -> PriceBook:
+async def price_book(parts: Parts) -> PriceBook:
+    """The book with what operators have set, and the data in force."""
     async with parts.pool.acquire() as connection, connection.transaction():
         await refresh_prices(connection, parts.prices)
     return parts.prices

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -183,3 +185,42 @@ async def test_the_seeds_command_sets_a_price_per_thousand(kafka: str, settings:
         assert "input" in bad.err
         assert "0.015 in, 0.075 out" in (await budget(served, "prices", "unset", *opus)).out
         assert "claude-3-opus" in (await budget(served, "prices", "list")).out
+
+
+def second_table(**rows: dict[str, Any]) -> bytes:
+    return json.dumps(rows).encode()
+
+
+async def test_a_second_table_is_shown_where_it_disagrees(client: httpx2.AsyncClient) -> None:
+    ours = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 2.5e-6}
+    table = second_table(**{"gpt-4o": {**ours, "output_cost_per_token": 2e-5}, "unheard-of": ours})
+    answer = (await client.post(f"{PATH}/compare", content=table)).json()
+    assert (answer["compared"], answer["agree"]) == (2, 1)
+    (one,) = answer["disagreements"]
+    assert (one["model"], one["token_class"], one["ours"], one["theirs"]) == ("gpt-4o", "output", "10", "20")
+    price = {"provider": "openai", "model": "gpt-4o", "input": "2.5", "output": "20"}
+    await client.put(PATH, json=price)
+    assert (await client.post(f"{PATH}/compare", content=table)).json()["disagreements"] == []
+    none = await client.post(f"{PATH}/compare", content=table, params={"provider": "anthropic"})
+    assert none.json()["compared"] == 0
+
+
+@pytest.mark.parametrize("table", [b"", b"[]", b'{"gpt-4o": 7}', b"{"])
+async def test_what_is_no_second_table_is_refused(client: httpx2.AsyncClient, table: bytes) -> None:
+    response = await client.post(f"{PATH}/compare", content=table)
+    assert response.status_code == 422, response.text
+    assert [error["field"] for error in response.json()["errors"]] == ["table"]
+
+
+async def test_the_command_compares(kafka: str, settings: Settings, tmp_path: Path) -> None:
+    table = tmp_path / "table.json"
+    row = {"litellm_provider": "openai", "mode": "chat", "input_cost_per_token": 3e-6, "output_cost_per_token": 1e-5}
+    table.write_bytes(second_table(**{"gpt-4o": row}))
+    await apply_topics(settings)
+    settings = settings.model_copy(update={"port": free_port()})
+    async with gateway(settings):
+        told = await budget(settings, "prices", "compare", str(table), "--format", "json")
+        missing = await budget(settings, "prices", "compare", str(tmp_path / "none"), code=2)
+    assert [one["theirs"] for one in told.json] == ["3"]
+    assert "1 of 2 figures agree" in told.err
+    assert "No such file" in missing.err
