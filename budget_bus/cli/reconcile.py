@@ -34,8 +34,8 @@ def import_exports(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Exports, one provider each.")],
 ) -> None:
     """
-    Import exports: the JSON of OpenAI's /v1/organization/costs or Anthropic's /v1/organizations/cost_report, or
-    OpenAI's CSV. An export stands for all of its days from then on; the same again changes nothing.
+    Import exports: the JSON of OpenAI's /v1/organization/costs or Anthropic's /v1/organizations/cost_report, or the
+    CSV of costs of either. An export stands for all of its days from then on; the same again changes nothing.
 
     Example: budget reconcile import openai-costs.json
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
@@ -19,11 +19,14 @@ from budget_bus.providers.names import canonical_provider
 _DAYS = 31
 
 
+Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(3000, 1, 1))]
+
+
 class ReconciliationQuery(Page):
     """UTC days of `[start, end)`: without them the last 31, today among them."""
 
-    start: date | None = None
-    end: date | None = None
+    start: Day | None = None
+    end: Day | None = None
     provider: Names = Field(default_factory=list)
     model: Names = Field(default_factory=list)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from datetime import date
 from typing import Any
 
@@ -122,12 +123,84 @@ def test_openais_csv_is_the_same(separator: str) -> None:
             id="NaN",
         ),
         pytest.param(page(cost(1e11, "x")), "data.0.results.0.amount.value", id="huge"),
-        pytest.param(page(cost(1, "x", "dollars")), "currency", id="no currency"),
+        pytest.param(page(cost(1, "x", "dollars")), "data.0.results.0.amount.currency", id="no currency"),
         pytest.param(page(cost(1, "x" * 501)), "data.0.results.0.line_item", id="a long item"),
-        pytest.param(report({"amount": "1", "currency": None}), "data.0.results.0: currency", id="no currency code"),
+        pytest.param(report({"amount": "1", "currency": None}), "data.0.results.0.currency", id="no currency code"),
     ],
 )
 def test_what_is_wrong_is_named(said: Any, field: str) -> None:
     with pytest.raises(Rejected) as refused:
         read(said)
     assert [error.field for error in refused.value.errors] == [field]
+
+
+CONSOLE = (
+    "usage_date_utc,model,workspace,api_key,usage_type,context_window,token_type,cost_usd,list_price_usd,cost_type\n"
+)
+
+
+def test_the_console_of_anthropic_shows_names_that_the_api_does_not_use():
+    rows = (
+        "2026-08-04,Claude Haiku 4.5,Default,a,message,≤ 200k,input_no_cache,0.05,0.05,token\n"
+        "2026-08-04,Claude Haiku 4.5,Default,b,message,≤ 200k,input_no_cache,0.01,0.01,token\n"
+        "2026-08-05,,Default,a,message,,,0.30,0.30,web_search\n"
+    )
+    invoice = read_invoice((CONSOLE + rows).encode())
+    assert invoice.provider == "anthropic"
+    assert [(str(line.day), line.item, line.model, line.currency, line.cost_nanos) for line in invoice.lines] == [
+        ("2026-08-04", "Claude Haiku 4.5, token, input_no_cache", "claude-haiku-4-5", "USD", 60_000_000),
+        ("2026-08-05", "web_search", None, "USD", 300_000_000),
+    ]
+
+
+def test_a_time_without_a_zone_is_utc(monkeypatch):
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        raw = b'{"data":[{"starting_at":"2026-01-01T00:00:00","ending_at":"2026-01-02T00:00:00","results":[]}]}'
+        assert [str(day) for day in read_invoice(raw).days] == ["2026-01-01"]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+OPENAI = "start_time,end_time,amount_value,amount_currency,line_item\n"
+
+
+def _costs(item: str = '"x"', currency: str = '"usd"', value: str = "1") -> bytes:
+    result = f'{{"amount":{{"value":{value},"currency":{currency}}},"line_item":{item}}}'
+    return f'{{"data":[{{"start_time":0,"end_time":86400,"results":[{result}]}}]}}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "field", "word"),
+    [
+        (("a" * 200_000 + "\n").encode(), "export", "CSV"),
+        (b"", "export", "columns"),
+        ((OPENAI.strip() + ",line_item\n").encode(), "export", "same name"),
+        ((OPENAI + "0,86400,1,usd\n").encode(), "line 2", "fields"),
+        ((OPENAI + "0,86400,1,usd,x,y\n").encode(), "line 2", "fields"),
+        ((OPENAI + "0,86400,1,usd," + "x" * 501 + "\n").encode(), "line 2.line_item", "500"),
+        ((OPENAI + "0,86400,1,usd,x\0y\n").encode(), "line 2.line_item", "NUL"),
+        ((OPENAI + "0,86400,1,dollars,x\n").encode(), "line 2.amount_currency", "ISO 4217"),
+        (_costs(item='"a\\u0000b"'), "data.0.results.0.line_item", "NUL"),
+        (_costs(item='"\\ud800"'), "data.0.results.0.line_item", "surrogate"),
+        (_costs(item="7"), "data.0.results.0.line_item", "text"),
+        (_costs(currency="null"), "data.0.results.0.amount.currency", "ISO 4217"),
+        (_costs(currency='{"a":1}'), "data.0.results.0.amount.currency", "ISO 4217"),
+        (_costs(value="9999999999.5"), "export", "9 billion"),
+        (_costs(value="NaN"), "data.0.results.0.amount.value", "amount"),
+        (_costs(value="true"), "data.0.results.0.amount.value", "amount"),
+        (b"[" * 100_000, "export", "JSON"),
+        ((CONSOLE + "9999-12-31,m,w,k,u,c,t,1,1,token\n").encode(), "line 2.usage_date_utc", "future"),
+        ((CONSOLE + "August,m,w,k,u,c,t,1,1,token\n").encode(), "line 2.usage_date_utc", "time"),
+        ((CONSOLE + "2026-08-04,m,w,k,u,c,t,much,1,token\n").encode(), "line 2.cost_usd", "amount"),
+        (b"usage_date_utc,cost_usd\n2026-08-04,1\n", "export", "model, token_type"),
+    ],
+)
+def test_an_odd_export_is_refused_by_the_place_that_is_odd(raw, field, word):
+    with pytest.raises(Rejected) as refused:
+        read_invoice(raw)
+    (error,) = refused.value.errors
+    assert error.field == field
+    assert word in error.message
