@@ -151,3 +151,10 @@ async def test_a_drift_is_alerted_of_once_for_the_same_days(books: Books, client
     await spent(books, model="o3", input_tokens=500_000, output_tokens=0)  # 1 dollar
     assert (await take(client, export))["alerts"] == 0
     assert [one["drift_percent"] for one in await drifts(client)] == ["2.7", "0.0"]
+
+
+@pytest.mark.parametrize("days", [{"end": "0001-01-01"}, {"start": "9998-01-01", "end": "9999-12-31"}])
+async def test_days_at_the_ends_of_the_calendar_are_refused_by_name(client, days):
+    response = await client.get(PATH, params=days)
+    assert response.status_code == 422, response.text
+    assert {error["field"] for error in response.json()["errors"]} <= set(days)
