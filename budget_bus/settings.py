@@ -107,7 +107,16 @@ def _addresses(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> str:
+    for origin in filter(None, (part.strip() for part in text.split(","))):
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}" or not parts.hostname:
+            raise ValueError(f"{origin!r} is not an origin such as https://board.example; separate several by commas")
+    return text
+
+
 Amount = Annotated[str, AfterValidator(_amount)]
+Origins = Annotated[str, AfterValidator(_origins)]
 Currency = Annotated[str, AfterValidator(_currency)]
 TimeZone = Annotated[str, AfterValidator(_timezone)]
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -167,6 +176,7 @@ class Settings(BaseSettings):
     stale_after_s: int = Field(30, ge=1)
     stale_policy: Literal["allow", "deny"] = "allow"
     api_keys_file: Path | None = None
+    cors_origins: Origins | None = None
 
     notify_webhook_url: HttpUrl | None = None
     notify_webhook_secret: WebhookSecret | None = None

@@ -9,6 +9,7 @@ from budget_bus.http import (
     check,
     config,
     decisions,
+    docs,
     health,
     holds,
     limit_raises,
@@ -21,6 +22,7 @@ from budget_bus.http import (
     status,
     usage,
 )
+from budget_bus.http.middleware import middleware
 from budget_bus.http.parts import Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.route import Endpoint, routes
@@ -46,4 +48,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 
 def build_app(parts: Parts) -> Starlette:
     """The gateway's app over opened parts; it opens and closes nothing itself."""
-    return Starlette(routes=routes(ENDPOINTS, parts), exception_handlers=handlers())
+    return Starlette(
+        routes=[*routes(ENDPOINTS, parts), *docs.routes(ENDPOINTS)],
+        exception_handlers=handlers(),
+        middleware=middleware(parts.settings),
+    )

@@ -87,5 +87,13 @@ ENDPOINTS = (
         answers={200: Readiness, 503: Readiness},
         tags=_TAGS,
     ),
-    Endpoint(method="GET", path="/metrics", summary="Metrics", handle=show_metrics, answers={200: None}, tags=_TAGS),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        summary="Metrics",
+        handle=show_metrics,
+        answers={200: None},
+        tags=_TAGS,
+        produces="text/plain",
+    ),
 )

@@ -159,6 +159,7 @@ ENDPOINTS = (
         handle=release,
         body=ReleaseBody,
         read=_read_release,
+        optional=True,
         answers={202: HoldView},
         tags=("calls",),
     ),

@@ -31,6 +31,10 @@ class TooLarge(Rejected):
     """The body is larger than we read."""
 
 
+class TooSlow(Rejected):
+    """The body takes longer to arrive than we wait."""
+
+
 class ProblemError(BaseModel):
     """One wrong field; `field` is a dotted path, empty for the whole body."""
 
@@ -63,6 +67,7 @@ _DATABASE_AWAY = Kind(503, "unavailable", "the database does not answer; nothing
 # A subclass needs no row of its own: the nearest class of an error that is listed decides.
 TABLE: Mapping[type[Exception], Kind] = {
     NotJson: Kind(400, "invalid-json"),
+    TooSlow: Kind(408, "too-slow"),
     TooLarge: Kind(413, "too-large"),
     NotFound: Kind(404, "not-found"),
     Conflict: Kind(409, "conflict"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,7 +34,8 @@ class Answer:
 class Endpoint:
     """
     One method of one path. *body* is what the request body is read into, by *read* if that needs more than
-    validation; *answers* gives the content of each status that is a success.
+    validation; *answers* gives the content of each status that is a success. *consumes* and *produces* are media types;
+    with *optional* the body may be left out, and *read* is given none.
     """
 
     method: str
@@ -45,6 +47,9 @@ class Endpoint:
     body: Any = None
     read: Callable[[bytes], Any] | None = None
     tags: tuple[str, ...] = field(default=())
+    consumes: tuple[str, ...] = (JSON,)
+    produces: str = JSON
+    optional: bool = False
 
     async def answer(self, parts: Parts, request: Request) -> Answer:
         """
@@ -85,11 +90,23 @@ class PathApp:
             allowed = {*self.methods, *(["HEAD"] if "GET" in self.methods else [])}
             detail = f"{request.method} is not for {request.url.path}"
             raise HTTPException(405, detail, {"Allow": ", ".join(sorted(allowed))})
-        response = _respond(await endpoint.answer(self.parts, request))
+        answer = await endpoint.answer(self.parts, request)
+        response = _respond(answer, tagged=endpoint.method == "GET" and answer.status == 200)
+        if "etag" in response.headers and response.headers["etag"] in _known_tags(request):
+            response = Response(status_code=304, headers={"ETag": response.headers["etag"]})
         await response(scope, receive, send)
 
 
-def _respond(answer: Answer) -> Response:
+def _respond(answer: Answer, *, tagged: bool) -> Response:
     content = answer.content
-    raw = content.model_dump_json() if isinstance(content, BaseModel) else content
-    return Response(raw, answer.status, media_type=answer.media_type if raw is not None else None)
+    raw = content.model_dump_json().encode() if isinstance(content, BaseModel) else content
+    response = Response(raw, answer.status, media_type=answer.media_type if raw is not None else None)
+    if tagged and raw is not None:
+        # Weak, because the same content may leave compressed or not.
+        response.headers["ETag"] = f'W/"{hashlib.sha256(raw).hexdigest()[:32]}"'
+        response.headers["Cache-Control"] = "no-cache"
+    return response
+
+
+def _known_tags(request: Request) -> set[str]:
+    return {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}

@@ -16,6 +16,7 @@ from budget_bus.errors import ConfigError
 from budget_bus.http.app import build_app
 from budget_bus.http.lag import LogEnds
 from budget_bus.http.parts import Parts
+from budget_bus.http.protocol import PatientProtocol
 from budget_bus.producers.bus import BudgetBus
 from budget_bus.settings import Settings
 from budget_bus.store.pool import open_pool
@@ -51,8 +52,8 @@ async def gateway(settings: Settings) -> AsyncIterator[Starlette]:
     with _listening(settings.host, settings.port) as listener:
         async with open_parts(settings) as parts:
             app = build_app(parts)
-            server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False,
-                                            timeout_graceful_shutdown=_FAREWELL_S))  # fmt: skip
+            server = _Server(uvicorn.Config(app, http=PatientProtocol, log_config=None, lifespan="off",
+                                            access_log=False, timeout_graceful_shutdown=_FAREWELL_S))  # fmt: skip
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 yield app
