@@ -9,10 +9,13 @@ from collections.abc import Sequence
 import typer
 
 from budget_bus.cli import (
+    alerts,
     config,
     database,
+    debug,
     decisions,
     dlq,
+    holds,
     limits,
     prices,
     recalculate,
@@ -49,7 +52,10 @@ _GROUPS: tuple[tuple[str, typer.Typer], ...] = (
     ("config", config.config),
     ("prices", prices.prices),
     ("reconcile", reconcile.reconcile),
+    ("alerts", alerts.alerts),
+    ("holds", holds.holds),
     ("decisions", decisions.decisions),
+    ("debug", debug.debug),
     ("topics", topics.topics),
     ("db", database.database),
     ("dlq", dlq.dlq),

@@ -166,6 +166,19 @@ async def alerts(
     return [dict(row) for row in rows]
 
 
+async def acknowledge(pool: asyncpg.Pool, alert_id: UUID, *, actor: str, now: datetime) -> dict[str, Any]:
+    """
+    Note that *actor* knows of an alert, unless somebody did before; what is noted.
+
+    Raises:
+        NotFound: there is no such alert.
+    """
+    row = await pool.fetchrow(_SQL["acknowledge"], alert_id, now, actor)
+    if row is None:
+        raise NotFound(f"no alert {alert_id}")
+    return dict(row)
+
+
 async def server_version(pool: asyncpg.Pool) -> str:
     """The database server's version; asking proves that it answers."""
     return str(await pool.fetchval(_SQL["server_version"]))

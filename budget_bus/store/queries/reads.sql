@@ -65,6 +65,12 @@ WHERE ($1::uuid[] IS NULL OR budget_id = ANY ($1)) AND ($2::boolean IS NULL OR (
     AND ($3::timestamptz IS NULL OR (raised_at, alert_id) < ($3, $4::uuid))
 ORDER BY raised_at DESC, alert_id DESC LIMIT $5;
 
+-- name: acknowledge
+-- The first who takes note stays.  $1 alert_id, $2 when, $3 who
+UPDATE alert SET acknowledged_at = coalesce(acknowledged_at, $2), acknowledged_by = coalesce(acknowledged_by, $3)
+WHERE alert_id = $1
+RETURNING payload, acknowledged_at, acknowledged_by;
+
 -- name: server_version
 SELECT current_setting('server_version');
 
