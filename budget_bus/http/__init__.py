@@ -4,7 +4,7 @@ The Starlette gateway: the documented REST endpoints as a bridge onto the bus an
 app.py       the routes of all endpoints -> one Starlette app      server.py  runs it: pool, bus, uvicorn
 route.py     an endpoint with its models -> a route                problems.py  error class -> problem+json, one table
 body.py      request bytes, bounded, -> a model                    query.py   query string -> a model; pages
-parts.py     what the handlers are handed
+parts.py     what the handlers are handed          admission.py  who asks, and may they: keys, roles, components
 check.py     POST /api/check            record.py  POST /api/record            settled.py  ?wait=true
 limit_raises.py   /api/limits/{id}/raise     limit_windows.py  /api/limits/{id}/windows
 limit_body.py     bodies of limits           limit_spec.py     what becomes of a limit by them
