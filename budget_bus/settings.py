@@ -100,6 +100,13 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _api_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("is not a key as `budget keys add` prints it")
+    return value
+
+
 def _addresses(text: str) -> str:
     found = [address for _, address in getaddresses([text])]
     if not text.isprintable() or not all(re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in found):
@@ -123,6 +130,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 HttpUrl = Annotated[SecretStr, AfterValidator(_http_url)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
 Addresses = Annotated[str, AfterValidator(_addresses)]
 PolicyName = Literal["IGNORE", "WARN", "SOFT_LIMIT", "HARD_LIMIT"]
 
@@ -177,6 +185,7 @@ class Settings(BaseSettings):
     stale_policy: Literal["allow", "deny"] = "allow"
     api_keys_file: Path | None = None
     cors_origins: Origins | None = None
+    api_key: ApiKey | None = None
 
     notify_webhook_url: HttpUrl | None = None
     notify_webhook_secret: WebhookSecret | None = None

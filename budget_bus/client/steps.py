@@ -16,7 +16,16 @@ import httpx2
 from dotenv import dotenv_values
 from pydantic_core import to_json
 
-from budget_bus.errors import BudgetExceeded, BudgetUnavailable, Conflict, FieldError, NotFound, Rejected
+from budget_bus.errors import (
+    BudgetExceeded,
+    BudgetUnavailable,
+    Conflict,
+    FieldError,
+    Forbidden,
+    NotFound,
+    Rejected,
+    Unauthorized,
+)
 from budget_bus.events.ids import new_id
 
 T = TypeVar("T")
@@ -74,8 +83,11 @@ def options(
     host: str | None, port: int | None, api_key: str | None, timeout: float, on_unavailable: OnUnavailable
 ) -> Options:
     """
-    Read the arguments of a client; without *host* and *port* BUDGET_HOST and BUDGET_PORT count, as they do for the
-    gateway: from the environment, then from `.env.budget`.
+    Read the arguments of a client; what is not given is BUDGET_HOST, BUDGET_PORT and BUDGET_API_KEY, as for the
+    commands: from the environment, then from `.env.budget`.
+
+    Raises:
+        ValueError: *on_unavailable* or the key is none; the text does not show the key.
     """
     if on_unavailable not in ("raise", "allow", "deny"):
         raise ValueError(f"on_unavailable is 'raise', 'allow' or 'deny', not {on_unavailable!r}")
@@ -85,7 +97,10 @@ def options(
     if host in ("0.0.0.0", "::"):  # noqa: S104  # where the gateway listens is not where it is called
         host = "127.0.0.1"
     base_url = f"http://{f'[{host}]' if ':' in host else host}:{port or said.get('BUDGET_PORT') or 8013}"
-    headers = {**HEADERS, "Authorization": f"Bearer {api_key}"} if api_key else HEADERS
+    key = (api_key or said.get("BUDGET_API_KEY") or "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("api_key (or BUDGET_API_KEY) is not a key as `budget keys add` prints it")
+    headers = {**HEADERS, "Authorization": f"Bearer {key}"} if key else HEADERS
     return Options(base_url, timeout, on_unavailable, headers)
 
 
@@ -228,7 +243,7 @@ def _error(response: Response) -> Exception:
     if response.status >= 500:
         return BudgetUnavailable(detail, request_id=problem.get("request_id"))
     errors = [FieldError(str(e.get("field", "")), str(e.get("message", ""))) for e in problem.get("errors") or ()]
-    kinds: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict}
+    kinds: dict[int, type[Rejected]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict}
     return kinds.get(response.status, Rejected)(detail, errors)
 
 

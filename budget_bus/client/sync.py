@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 class BudgetClient:
     """
-    The budget service over HTTP; may be shared by threads. Without *host* and *port* BUDGET_HOST and BUDGET_PORT
-    count. A request that gets no answer is repeated a few times with the same ids, then BudgetUnavailable is raised;
-    for checks *on_unavailable* may say "allow" or "deny" instead. *timeout* is in seconds.
+    The budget service over HTTP; may be shared by threads. Without *host*, *port* and *api_key* BUDGET_HOST,
+    BUDGET_PORT and BUDGET_API_KEY count. A request that gets no answer is repeated a few times with the same ids, then
+    BudgetUnavailable is raised; for checks *on_unavailable* may say "allow" or "deny" instead. *timeout* is in seconds.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class BudgetClient:
 
         Raises:
             Rejected: the service's reason, with the wrong fields. Conflict: the `request_id` was used before.
+            Unauthorized, Forbidden: the key is not known, or may not check for this component.
             BudgetUnavailable: no answer; asking again with its `request_id` is safe.
         """
         fields = {"provider": provider, "model": model, "component": component, **question}

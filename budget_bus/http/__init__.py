@@ -7,6 +7,7 @@ body.py      request bytes, bounded, -> a model                    query.py   qu
 parts.py     what the handlers are handed                          middleware.py  compression, whose pages may call
 openapi.py   the document of all endpoints                         docs.py    /docs and /asyncapi
 protocol.py  an end to requests that never are complete
+admission.py  who asks, and may they: keys, roles, components
 check.py     POST /api/check            record.py  POST /api/record            settled.py  ?wait=true
 limit_raises.py   /api/limits/{id}/raise     limit_windows.py  /api/limits/{id}/windows
 limit_body.py     bodies of limits           limit_spec.py     what becomes of a limit by them

@@ -51,6 +51,13 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": shared,
+            "securitySchemes": {
+                "key": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "Asked for if the gateway has a keys file; `x-role` is what a key needs",
+                }
+            },
             "responses": {
                 "Problem": {
                     "description": "What is wrong, in words; `type` is a stable slug, `errors` names the fields",
@@ -89,6 +96,9 @@ def _operation(endpoint: Endpoint, schemas: dict[tuple[Any, str], Any]) -> dict[
         "parameters": [*_path_parameters(endpoint), *_query_parameters(endpoint)],
         "responses": _responses(endpoint, schemas),
     }
+    if endpoint.needs is not None:
+        made["security"] = [{"key": []}]
+        made["x-role"] = endpoint.needs.value
     if endpoint.body is not None:
         content = {"schema": {} if endpoint.body is bytes else schemas[endpoint.body, "validation"]}
         made["requestBody"] = {"required": not endpoint.optional, "content": dict.fromkeys(endpoint.consumes, content)}

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
+from budget_bus.http.admission import Keys, Principal
 from budget_bus.http.lag import LogEnds
 from budget_bus.producers.bus import BudgetBus
 from budget_bus.providers.prices import PriceBook
@@ -31,6 +32,7 @@ class Parts:
     pool: asyncpg.Pool
     bus: BudgetBus
     log_ends: LogEnds
+    keys: Keys
     prices: PriceBook = field(default_factory=PriceBook)
     settling_patience_s: float = 5.0  # how long ?wait=true waits for the settler
     now: Callable[[], datetime] = _utc_now
@@ -40,10 +42,15 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Q, B]):
-    """One request, read and validated; *actor* is who is written into the audit feed."""
+    """One request, read and validated; *principal* has the role that the endpoint needs."""
 
     parts: Parts
     path: dict[str, str]
     query: Q
     body: B
-    actor: str
+    principal: Principal
+
+    @property
+    def actor(self) -> str:
+        """Who is written into the audit feed."""
+        return self.principal.actor

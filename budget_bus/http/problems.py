@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from budget_bus.errors import BudgetUnavailable, Conflict, NotFound, Rejected, Retryable
+from budget_bus.errors import BudgetUnavailable, Conflict, Forbidden, NotFound, Rejected, Retryable, Unauthorized
 from budget_bus.producers.replies import NoAnswer
 
 MEDIA_TYPE = "application/problem+json"
@@ -69,6 +69,8 @@ TABLE: Mapping[type[Exception], Kind] = {
     NotJson: Kind(400, "invalid-json"),
     TooSlow: Kind(408, "too-slow"),
     TooLarge: Kind(413, "too-large"),
+    Unauthorized: Kind(401, "unauthorized"),
+    Forbidden: Kind(403, "forbidden"),
     NotFound: Kind(404, "not-found"),
     Conflict: Kind(409, "conflict"),
     Rejected: Kind(422, "invalid-input"),
@@ -85,6 +87,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     Exception: Kind(500, "internal", "something went wrong here; the log of the gateway says what"),
 }
 
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}  # RFC 9110, 11.6.1 and 10.2.3
 _HTTP_SLUGS = {404: "not-found", 405: "method-not-allowed"}
 
 
@@ -120,7 +123,7 @@ async def _answer(_request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status == 503:
         log.warning("answered 503: %r", error)
-    return respond(problem, {"Retry-After": "1"} if problem.status == 503 else None)
+    return respond(problem, _HEADERS.get(problem.status))
 
 
 async def _answer_http(_request: Request, error: Exception) -> Response:

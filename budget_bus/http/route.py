@@ -14,9 +14,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from budget_bus.http.admission import Principal
 from budget_bus.http.body import read_body, read_json
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.query import Query, read_query
+from budget_bus.keys.key import KeyRole
 
 JSON = "application/json"
 
@@ -35,7 +37,8 @@ class Endpoint:
     """
     One method of one path. *body* is what the request body is read into, by *read* if that needs more than
     validation; *answers* gives the content of each status that is a success. *consumes* and *produces* are media types;
-    with *optional* the body may be left out, and *read* is given none.
+    with *optional* the body may be left out, and *read* is given none. *role* is what a key must have for it: if
+    nothing is said, read for a GET and admin for the rest; *open_to_all* asks for no key.
     """
 
     method: str
@@ -50,8 +53,17 @@ class Endpoint:
     consumes: tuple[str, ...] = (JSON,)
     produces: str = JSON
     optional: bool = False
+    role: KeyRole | None = None
+    open_to_all: bool = False
 
-    async def answer(self, parts: Parts, request: Request) -> Answer:
+    @property
+    def needs(self) -> KeyRole | None:
+        """The role that a key must have; None if none is asked for."""
+        if self.open_to_all:
+            return None
+        return self.role or (KeyRole.READ if self.method == "GET" else KeyRole.ADMIN)
+
+    async def answer(self, parts: Parts, request: Request, principal: Principal) -> Answer:
         """
         Read the request, strictly, and have it handled.
 
@@ -63,8 +75,7 @@ class Endpoint:
         if self.body is not None:
             raw = await read_body(request)
             body = self.read(raw) if self.read else read_json(self.body, raw)
-        actor = f"http:{request.client.host}" if request.client else "http"
-        return await self.handle(Call(parts, dict(request.path_params), query, body, actor))
+        return await self.handle(Call(parts, dict(request.path_params), query, body, principal))
 
 
 def routes(endpoints: Iterable[Endpoint], parts: Parts) -> list[Route]:
@@ -90,7 +101,8 @@ class PathApp:
             allowed = {*self.methods, *(["HEAD"] if "GET" in self.methods else [])}
             detail = f"{request.method} is not for {request.url.path}"
             raise HTTPException(405, detail, {"Allow": ", ".join(sorted(allowed))})
-        answer = await endpoint.answer(self.parts, request)
+        principal = self.parts.keys.admit(request, endpoint.needs)
+        answer = await endpoint.answer(self.parts, request, principal)
         response = _respond(answer, tagged=endpoint.method == "GET" and answer.status == 200)
         if "etag" in response.headers and response.headers["etag"] in _known_tags(request):
             response = Response(status_code=304, headers={"ETag": response.headers["etag"]})

@@ -13,6 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from budget_bus.errors import ConfigError
+from budget_bus.http.admission import Keys
 from budget_bus.http.app import build_app
 from budget_bus.http.lag import LogEnds
 from budget_bus.http.parts import Parts
@@ -72,9 +73,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """
     async with open_pool(settings, size=_POOL_SIZE) as pool, BudgetBus.from_settings(settings) as bus:
         await bus.listen()
-        log_ends = LogEnds(settings)
+        keys, log_ends = Keys(settings.api_keys_file), LogEnds(settings)
         try:
-            yield Parts(settings, pool, bus, log_ends)
+            yield Parts(settings, pool, bus, log_ends, keys)
         finally:
             await log_ends.close()
 
@@ -84,15 +85,14 @@ def check_exposure(settings: Settings) -> None:
     Never open to others by accident.
 
     Raises:
-        ConfigError: the host is not loopback and no keys are configured, or they are but this release has none.
+        ConfigError: the host is not loopback and there is no keys file, or the keys file cannot be used.
     """
-    if settings.api_keys_file is not None:
-        raise ConfigError("BUDGET_API_KEYS_FILE is set, but this release cannot check API keys yet; it does not start")
-    if not _is_loopback(settings.host):
+    if settings.api_keys_file is None and not _is_loopback(settings.host):
         raise ConfigError(
-            f"BUDGET_HOST={settings.host} is reachable by others, and this release cannot check API keys yet: the "
-            "gateway listens on 127.0.0.1 only; a proxy on this machine can be put in front of it"
+            f"BUDGET_HOST={settings.host} is reachable by others, so the gateway needs keys there: set "
+            "BUDGET_API_KEYS_FILE and make a key with `budget keys add NAME --role ROLE`, or listen on 127.0.0.1"
         )
+    Keys(settings.api_keys_file)
 
 
 def _is_loopback(host: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import SimpleNamespace
 from typing import cast
 
 import httpx2
@@ -12,6 +13,7 @@ from pydantic import BaseModel
 from starlette.applications import Starlette
 
 from budget_bus.http import docs
+from budget_bus.http.admission import Keys
 from budget_bus.http.app import ENDPOINTS
 from budget_bus.http.middleware import middleware
 from budget_bus.http.parts import Call, Parts
@@ -40,7 +42,7 @@ async def opened(text: str = "x" * 5000, origins: str | None = None) -> AsyncIte
         Endpoint(method="POST", path="/thing", summary="", handle=change, answers={204: None}),
     )
     app = Starlette(
-        routes=[*routes(endpoints, cast(Parts, None)), *docs.routes(ENDPOINTS)],
+        routes=[*routes(endpoints, cast(Parts, SimpleNamespace(keys=Keys(None)))), *docs.routes(ENDPOINTS)],
         exception_handlers=handlers(),
         middleware=middleware(Settings.model_construct(cors_origins=origins)),
     )
