@@ -20,6 +20,7 @@ from budget_bus.http import (
     prices,
     reconciliation,
     record,
+    reports,
     status,
     usage,
 )
@@ -32,6 +33,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *check.ENDPOINTS,
     *record.ENDPOINTS,
     *usage.ENDPOINTS,
+    *reports.ENDPOINTS,
     *limits.ENDPOINTS,
     *limit_windows.ENDPOINTS,
     *limit_raises.ENDPOINTS,

@@ -144,7 +144,11 @@ def _responses(endpoint: Endpoint, schemas: dict[tuple[Any, str], Any]) -> dict[
     for status, model in endpoint.answers.items():
         made[str(status)] = {"description": HTTPStatus(status).phrase}
         if model is not None:
-            made[str(status)]["content"] = {endpoint.produces: {"schema": schemas[model, "serialization"]}}
+            text = {"schema": {"type": "string"}}
+            made[str(status)]["content"] = {
+                endpoint.produces: {"schema": schemas[model, "serialization"]},
+                **dict.fromkeys(endpoint.also_produces, text),
+            }
         elif status != 204:
             made[str(status)]["content"] = {endpoint.produces: {"schema": {"type": "string"}}}
     if endpoint.method == "GET":

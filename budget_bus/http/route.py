@@ -52,6 +52,7 @@ class Endpoint:
     tags: tuple[str, ...] = field(default=())
     consumes: tuple[str, ...] = (JSON,)
     produces: str = JSON
+    also_produces: tuple[str, ...] = ()
     optional: bool = False
     role: KeyRole | None = None
     open_to_all: bool = False

@@ -80,9 +80,7 @@ async def usage(
 
     *filters* gives the allowed values of some of GROUPS; providers are stored names.
     """
-    head_end, tail_start = _up(start), _down(end)
-    if head_end >= tail_start:
-        head_end = tail_start = end
+    head_end, tail_start = whole_buckets(start, end)
     rows = await pool.fetch(
         _SQL["usage"],
         start,
@@ -182,6 +180,12 @@ async def acknowledge(pool: asyncpg.Pool, alert_id: UUID, *, actor: str, now: da
 async def server_version(pool: asyncpg.Pool) -> str:
     """The database server's version; asking proves that it answers."""
     return str(await pool.fetchval(_SQL["server_version"]))
+
+
+def whole_buckets(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The whole buckets within `[start, end)` as `[from, until)`; *end* twice if there are none."""
+    first, last = _up(start), _down(end)
+    return (first, last) if first < last else (end, end)
 
 
 def _down(at: datetime) -> datetime:
