@@ -8,6 +8,7 @@ from budget_bus.http import (
     alerts,
     check,
     config,
+    dashboard,
     decisions,
     docs,
     health,
@@ -53,7 +54,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 def build_app(parts: Parts) -> Starlette:
     """The gateway's app over opened parts; it opens and closes nothing itself."""
     return Starlette(
-        routes=[*routes(ENDPOINTS, parts), *docs.routes(ENDPOINTS)],
+        routes=[*routes(ENDPOINTS, parts), *docs.routes(ENDPOINTS), *dashboard.routes()],
         exception_handlers=handlers(),
         middleware=middleware(parts.settings),
     )

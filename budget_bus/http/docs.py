@@ -1,24 +1,19 @@
-"""
-/docs and /asyncapi with their documents, rendered by viewers that come in wheels: no request leaves the machine.
-
-The viewers' files are read from disk without importing their packages, one of which reads 9 MB when it is imported.
-"""
+"""/docs and /asyncapi with their documents, rendered by viewers that come in wheels: no request leaves the machine."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Final
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from budget_bus.events import asyncapi
 from budget_bus.http import openapi
+from budget_bus.http.files import folder_of, page, serve_file
 from budget_bus.http.route import Endpoint
 
 _FILES: Final = {
@@ -54,12 +49,6 @@ _ASYNCAPI: Final = _PAGE.format(
     head='<script src="/docs/asyncapi.js" defer></script>',
     body='<asyncapi-viewer src="/asyncapi.json" sidebar></asyncapi-viewer>',
 )
-# The viewers set styles and small images by themselves; scripts and requests are ours alone.
-_POLICY: Final = {
-    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "font-src 'self' data:; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
@@ -76,10 +65,13 @@ def routes(endpoints: Iterable[Endpoint]) -> list[Route]:
     return [
         Route("/openapi.json", show_openapi),
         Route("/asyncapi.json", _show_asyncapi),
-        Route("/docs", _page(_DOCS)),
-        Route("/asyncapi", _page(_ASYNCAPI)),
+        Route("/docs", page(_DOCS)),
+        Route("/asyncapi", page(_ASYNCAPI)),
         Route("/docs/start.js", _show_start),
-        *(Route(f"/docs/{name}", _file(name)) for name in _FILES),
+        *(
+            Route(f"/docs/{name}", serve_file(folder_of(package) / inside, media_type))
+            for name, (package, inside, media_type) in _FILES.items()
+        ),
     ]
 
 
@@ -94,26 +86,3 @@ def _asyncapi() -> bytes:
 
 async def _show_start(_request: Request) -> Response:
     return Response(_START, media_type="text/javascript")
-
-
-def _page(text: str) -> Any:
-    async def show(_request: Request) -> Response:
-        return HTMLResponse(text, headers=_POLICY)
-
-    return show
-
-
-def _file(name: str) -> Any:
-    package, inside, media_type = _FILES[name]
-
-    async def show(_request: Request) -> Response:
-        return FileResponse(_folder(package) / inside, media_type=media_type)
-
-    return show
-
-
-def _folder(package: str) -> Path:
-    spec = find_spec(package)
-    assert spec is not None  # noqa: S101  # a dependency of ours
-    assert spec.submodule_search_locations  # noqa: S101  # and a package
-    return Path(spec.submodule_search_locations[0])
