@@ -185,6 +185,7 @@ class Settings(BaseSettings):
     stale_policy: Literal["allow", "deny"] = "allow"
     api_keys_file: Path | None = None
     cors_origins: Origins | None = None
+    rate_limit_per_s: int | None = Field(None, ge=1, le=1_000_000)
     api_key: ApiKey | None = None
 
     notify_webhook_url: HttpUrl | None = None

@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from budget_bus.errors import BudgetUnavailable, Conflict, Forbidden, NotFound, Rejected, Retryable, Unauthorized
+from budget_bus.http.pace import TooMany
 from budget_bus.producers.replies import NoAnswer
 
 MEDIA_TYPE = "application/problem+json"
@@ -73,6 +74,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     Forbidden: Kind(403, "forbidden"),
     NotFound: Kind(404, "not-found"),
     Conflict: Kind(409, "conflict"),
+    TooMany: Kind(429, "too-many-requests"),
     Rejected: Kind(422, "invalid-input"),
     NoAnswer: Kind(504, "no-answer"),
     BudgetUnavailable: Kind(503, "unavailable"),
@@ -123,7 +125,10 @@ async def _answer(_request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if problem.status == 503:
         log.warning("answered 503: %r", error)
-    return respond(problem, _HEADERS.get(problem.status))
+    headers = dict(_HEADERS.get(problem.status, {}))
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return respond(problem, headers)
 
 
 async def _answer_http(_request: Request, error: Exception) -> Response:

@@ -226,7 +226,7 @@ def _csv(sums: Sequence[BinnedSum], group_by: Sequence[str], edges: Sequence[dat
     if group_by:
         writer.writerow([*group_by, *names, "currency"])
         for key, rows in grouped(sums, group_by):
-            writer.writerow([*(_text(key[name]) for name in group_by), *_cells(rows, names, currency)])
+            writer.writerow([*(spreadsheet_text(key[name]) for name in group_by), *_cells(rows, names, currency)])
     else:
         writer.writerow(["start", "end", *names, "currency"])
         for step in _steps(sums, (), edges, currency):
@@ -240,7 +240,7 @@ def _cells(rows: Iterable[BinnedSum], names: Sequence[str], currency: str) -> li
     return [*(getattr(told, name) for name in names), currency]
 
 
-def _text(value: str | None) -> str:
+def spreadsheet_text(value: str | None) -> str:
     """A name that a spreadsheet would run as a formula is marked as text."""
     return f"'{value}" if value and value[0] in "=+-@\t\r" else value or ""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -25,9 +25,9 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler gives back: a model, or bytes that are JSON already, or nothing."""
+    """What a handler gives back: a model, or bytes that are JSON already, or a stream of bytes, or nothing."""
 
-    content: BaseModel | bytes | None = None
+    content: BaseModel | bytes | AsyncIterator[bytes] | None = None
     status: int = 200
     media_type: str = JSON
 
@@ -103,6 +103,8 @@ class PathApp:
             detail = f"{request.method} is not for {request.url.path}"
             raise HTTPException(405, detail, {"Allow": ", ".join(sorted(allowed))})
         principal = self.parts.keys.admit(request, endpoint.needs)
+        if endpoint.needs is not None:
+            await self.parts.pace.admit(principal.actor)
         answer = await endpoint.answer(self.parts, request, principal)
         response = _respond(answer, tagged=endpoint.method == "GET" and answer.status == 200)
         if "etag" in response.headers and response.headers["etag"] in _known_tags(request):
@@ -112,6 +114,8 @@ class PathApp:
 
 def _respond(answer: Answer, *, tagged: bool) -> Response:
     content = answer.content
+    if isinstance(content, AsyncIterator):
+        return StreamingResponse(content, answer.status, media_type=answer.media_type)
     raw = content.model_dump_json().encode() if isinstance(content, BaseModel) else content
     response = Response(raw, answer.status, media_type=answer.media_type if raw is not None else None)
     if tagged and raw is not None:

@@ -16,6 +16,7 @@ from budget_bus.errors import ConfigError
 from budget_bus.http.admission import Keys
 from budget_bus.http.app import build_app
 from budget_bus.http.lag import LogEnds
+from budget_bus.http.pace import Pace
 from budget_bus.http.parts import Parts
 from budget_bus.http.protocol import PatientProtocol
 from budget_bus.producers.bus import BudgetBus
@@ -75,7 +76,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         await bus.listen()
         keys, log_ends = Keys(settings.api_keys_file), LogEnds(settings)
         try:
-            yield Parts(settings, pool, bus, log_ends, keys)
+            yield Parts(settings, pool, bus, log_ends, keys, Pace(settings.rate_limit_per_s))
         finally:
             await log_ends.close()
 

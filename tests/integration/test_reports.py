@@ -18,7 +18,7 @@ from budget_bus.http.app import build_app
 from budget_bus.http.server import open_parts
 from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings
-from budget_bus.store import reports
+from budget_bus.store import export, reports
 from tests.integration.books import Books, check, usage
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)
@@ -168,6 +168,32 @@ async def test_csv_has_the_groups_or_the_steps_and_no_formula(books: Books, clie
 async def test_what_cannot_be_reported_is_named(client: httpx2.AsyncClient, query: dict[str, Any], field: str) -> None:
     response = await client.get(PATH, params=query)
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, field)
+
+
+async def exported(client: httpx2.AsyncClient, **query: Any) -> list[dict[str, str]]:
+    response = await client.get("/api/reports/export", params=query)
+    assert response.status_code == 200, response.text
+    return [*csv.DictReader(io.StringIO(response.text))]
+
+
+async def test_the_export_is_the_ledger_row_by_row(
+    books: Books, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "AT_ONCE", 2)
+    for n in range(5):
+        await used(books, timedelta(hours=n, seconds=1), component=f"c{n}", tags={"team": "a,b"}, user="=1+1")
+    await used(books, timedelta(hours=9), model="nobody-s-model")
+    await used(books, timedelta(days=40))
+    rows = await exported(client)
+    assert [row["component"] for row in rows] == ["rhetor", "c4", "c3", "c2", "c1", "c0"]
+    assert [row["cost"] for row in rows] == ["", *["0.0035"] * 5]
+    assert (rows[1]["tags"], rows[1]["user"], rows[1]["price_status"]) == ('{"team":"a,b"}', "'=1+1", "priced")
+    assert rows[-1]["occurred_at"] == "2026-03-10T12:07:29Z"
+    assert [row["component"] for row in await exported(client, component=["c1", "c2"])] == ["c2", "c1"]
+    span = {"start": "2026-01-01T00:00:00Z", "end": "2026-03-10T03:07:31Z"}
+    assert [row["model"] for row in await exported(client, **span)] == ["gpt-4o", "nobody-s-model"]
+    wrong = await client.get("/api/reports/export", params={"start": "2026-04-01T00:00:00Z"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "start")
 
 
 async def test_a_report_of_too_many_sums_is_refused_rather_than_cut(

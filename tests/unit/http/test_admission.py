@@ -23,6 +23,7 @@ from budget_bus.events.usage import UsageRecorded
 from budget_bus.http import check, holds, record
 from budget_bus.http.admission import Keys, Principal
 from budget_bus.http.app import ENDPOINTS
+from budget_bus.http.pace import Pace
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.query import Query
@@ -77,7 +78,7 @@ IDLE = tuple(replace(endpoint, handle=_done, body=None, read=None, query=Query) 
 async def client_of(
     keys: Keys, endpoints: tuple[Endpoint, ...] = IDLE, **parts: Any
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    opened = cast(Parts, SimpleNamespace(keys=keys, **parts))
+    opened = cast(Parts, SimpleNamespace(keys=keys, pace=Pace(None), **parts))
     transport = httpx2.ASGITransport(app=Starlette(routes=routes(endpoints, opened), exception_handlers=handlers()))
     async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
         yield client

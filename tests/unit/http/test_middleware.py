@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from budget_bus.http import docs
 from budget_bus.http.admission import Keys
 from budget_bus.http.app import ENDPOINTS
 from budget_bus.http.middleware import middleware
+from budget_bus.http.pace import Pace, TooMany
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.query import Query
@@ -30,7 +32,9 @@ class Thing(BaseModel):
 
 
 @asynccontextmanager
-async def opened(text: str = "x" * 5000, origins: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+async def opened(
+    text: str = "x" * 5000, origins: str | None = None, pace: Pace | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
     async def show(_call: Call[Query, None]) -> Answer:
         return Answer(Thing(text=text))
 
@@ -42,7 +46,10 @@ async def opened(text: str = "x" * 5000, origins: str | None = None) -> AsyncIte
         Endpoint(method="POST", path="/thing", summary="", handle=change, answers={204: None}),
     )
     app = Starlette(
-        routes=[*routes(endpoints, cast(Parts, SimpleNamespace(keys=Keys(None)))), *docs.routes(ENDPOINTS)],
+        routes=[
+            *routes(endpoints, cast(Parts, SimpleNamespace(keys=Keys(None), pace=pace or Pace(None)))),
+            *docs.routes(ENDPOINTS),
+        ],
         exception_handlers=handlers(),
         middleware=middleware(Settings.model_construct(cors_origins=origins)),
     )
@@ -117,3 +124,26 @@ async def test_the_documents_are_there() -> None:
     async with opened() as client:
         assert (await client.get("/openapi.json")).json()["openapi"] == "3.1.0"
         assert (await client.get("/asyncapi.json")).json()["asyncapi"] == "3.0.0"
+
+
+async def test_more_requests_than_are_allowed_are_told_when_to_come_again() -> None:
+    async with opened(pace=Pace(3)) as client:
+        answers = [await client.get("/thing") for _ in range(10)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert answers[0].status_code == 200
+        assert len(refused) >= 4
+        assert refused[0].json()["type"] == "too-many-requests"
+        assert int(refused[0].headers["retry-after"]) >= 1
+
+
+async def test_each_has_a_pace_of_its_own() -> None:
+    pace = Pace(1)
+    await pace.admit("key:a")
+    await pace.admit("key:b")
+    with pytest.raises(TooMany, match="1 requests in a second by key:a"):
+        await asyncio.gather(*(pace.admit("key:a") for _ in range(3)))
+
+
+async def test_without_a_limit_nobody_waits() -> None:
+    async with opened() as client:
+        assert {(await client.get("/thing")).status_code for _ in range(50)} == {200}

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from budget_bus.errors import BudgetUnavailable, Conflict, Fenced, Forbidden, NotFound, Rejected, Unauthorized
 from budget_bus.http.admission import Keys
+from budget_bus.http.pace import Pace
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.problems import TABLE, NotJson, TooLarge, handlers, kind_of, problem_of
 from budget_bus.http.query import Query
@@ -49,7 +50,7 @@ ENDPOINTS = (
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    parts = cast(Parts, SimpleNamespace(keys=Keys(None)))
+    parts = cast(Parts, SimpleNamespace(keys=Keys(None), pace=Pace(None)))
     app = Starlette(routes=list(routes(ENDPOINTS, parts)), exception_handlers=handlers())
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
