@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ import pytest
 
 from budget_bus.events.fields import MAX_BODY_BYTES
 from budget_bus.http.server import gateway
+from budget_bus.keys.file import add_key, make_key
+from budget_bus.keys.key import KeyRole
 from budget_bus.local.ports import free_port
 from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import decider, settler
@@ -35,17 +38,22 @@ CHECKS = (
     "response_schema_conformance",
     "negative_data_rejection",
     "unsupported_method",
+    "ignored_auth",
 )
+KEY = "bdgt_a-key-of-the-test"
+BEARER = {"Authorization": f"Bearer {KEY}"}
 CALL = {"component": "rhetor", "provider": "openai", "model": "gpt-4o", "input_tokens": 10}
 USED = {**CALL, "output_tokens": 10}
 
 
 @pytest.fixture
-async def address(kafka: str, settings: Settings) -> AsyncIterator[str]:
-    """A gateway on a port of its own, with the settler and the decider behind it."""
+async def address(kafka: str, settings: Settings, tmp_path: Path) -> AsyncIterator[str]:
+    """A gateway that asks for keys, on a port of its own, with the settler and the decider behind it."""
     await apply_topics(settings)
-    port = free_port()
-    served = settings.model_copy(update={"host": "127.0.0.1", "port": port, "check_timeout_ms": 10_000})
+    port, keys = free_port(), tmp_path / "keys.json"
+    add_key(keys, make_key(KEY, name="test", roles=[KeyRole.ADMIN], components=[], created_at=datetime.now(UTC)))
+    changed = {"host": "127.0.0.1", "port": port, "check_timeout_ms": 10_000, "api_keys_file": keys}
+    served = settings.model_copy(update=changed)
     async with settler(settings), decider(settings), gateway(served):
         yield f"http://127.0.0.1:{port}"
 
@@ -56,6 +64,7 @@ async def test_every_answer_is_as_the_document_says(address: str, tmp_path: Path
     process = await asyncio.create_subprocess_exec(
         Path(sys.executable).with_name("schemathesis"), "run", f"{address}/openapi.json",
         "--checks", ",".join(CHECKS), "--phases", "fuzzing", "--max-examples", EXAMPLES,
+        "--header", f"Authorization: Bearer {KEY}",
         "--generation-deterministic", "--request-timeout", "30", "--continue-on-failure",
         cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -122,7 +131,7 @@ HOSTILE: dict[str, bytes] = {
 
 async def test_hostile_bodies_are_problems_and_change_nothing(address: str) -> None:
     assert len(HOSTILE) >= 40
-    async with httpx2.AsyncClient(base_url=address, timeout=30) as client:
+    async with httpx2.AsyncClient(base_url=address, timeout=30, headers=BEARER) as client:
         before = (await client.get("/api/usage/monthly")).json()["totals"]
         for path in ("/api/record?wait=true", "/api/check", "/api/limits", "/api/config/enforcement_level"):
             method = "PUT" if "config" in path else "POST"
@@ -141,7 +150,7 @@ async def test_a_body_of_a_gigabyte_is_refused_early(address: str, declared: boo
     host, port = address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = f"Content-Length: {2**30}" if declared else "Transfer-Encoding: chunked"
-    writer.write(f"POST /api/record HTTP/1.1\r\nHost: {host}\r\n{head}\r\n\r\n".encode())
+    writer.write(f"POST /api/record HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {KEY}\r\n{head}\r\n\r\n".encode())
     piece = b" " * 65_536
     framed = piece if declared else b"10000\r\n" + piece + b"\r\n"
     answered = asyncio.create_task(reader.readuntil(b"\r\n"))
