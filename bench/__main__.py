@@ -1,4 +1,4 @@
-"""`python -m bench`: measure settling, checks, leases and restating beside their floors; see `--help`."""
+"""`python -m bench`: settling, checks, leases, restating and the dashboard, each beside its floor; see `--help`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, lease, machine, report, restate, settle
+from bench import checks, dashboard, lease, machine, report, restate, settle
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
@@ -27,7 +27,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of floor and ours (default 3, quick 1)")
     parser.add_argument("--admissions", type=int, help="calls admitted from leases (default 1000000, quick 100000)")
     parser.add_argument("--rows", type=int, help="ledger rows to restate (default 1000000, quick 20000)")
-    parser.add_argument("--only", choices=("settle", "check", "lease", "restate"), help="one of the four")
+    parser.add_argument("--only", choices=[*_BENCHMARKS], help="one of these")
     parser.add_argument("--quick", action="store_true", help="a short look; too short to compare")
     parser.add_argument("--no-save", action="store_true", help="print only, write nothing to bench/results/")
     options = parser.parse_args(arguments)
@@ -46,8 +46,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         about = {"at": datetime.now(UTC).isoformat(), **machine.commit(), "machine": machine.machine(stack)}
         benchmarks = {
             name: await _in_turns(name, measure, stack, options)
-            for name, measure in (("settle", _settle), ("check", _check), ("lease", _lease), ("restate", _restate))
-            if options.only in (None, name)
+            for name, measure in _BENCHMARKS.items()
+            if options.only == name or (options.only is None and _is_possible(name))
         }
     return {
         **about,
@@ -82,6 +82,27 @@ async def _lease(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dic
 async def _restate(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     yield await restate.floor(stack, options.rows)
     yield await restate.ours(stack, options.rows)
+
+
+async def _dashboard(stack: Stack, _options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    async for side in dashboard.rounds(stack):
+        yield side
+
+
+_BENCHMARKS: dict[str, Measure] = {
+    "settle": _settle,
+    "check": _check,
+    "lease": _lease,
+    "restate": _restate,
+    "dashboard": _dashboard,
+}
+
+
+def _is_possible(name: str) -> bool:
+    lacking = dashboard.lacking() if name == "dashboard" else None
+    if lacking:
+        tell(f"{name}: left out, {lacking}")
+    return not lacking
 
 
 async def _in_turns(name: str, measure: Measure, stack: Stack, options: argparse.Namespace) -> dict[str, Any]:
