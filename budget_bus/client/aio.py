@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx2
 
 from budget_bus.client import steps
+from budget_bus.client.spool import LIMIT_BYTES, Spool
 from budget_bus.client.steps import GuardState, Info, OnUnavailable, Request, Response, Steps
 
 T = TypeVar("T")
@@ -25,7 +27,10 @@ class AsyncBudgetClient:
         api_key: str | None = None,
         timeout: float = 5.0,
         on_unavailable: OnUnavailable = "raise",
+        spool: str | os.PathLike[str] | None = None,
+        spool_limit_bytes: int = LIMIT_BYTES,
     ) -> None:
+        self._spool = None if spool is None else Spool(spool, spool_limit_bytes)
         self._options = steps.options(host, port, api_key, timeout, on_unavailable)
         self._http = httpx2.AsyncClient(
             base_url=self._options.base_url, headers=dict(self._options.headers), trust_env=False
@@ -38,7 +43,8 @@ class AsyncBudgetClient:
 
     async def record_usage(self, *, provider: str, model: str, component: str, **usage: Any) -> Info:
         """As `BudgetClient.record_usage`."""
-        return await self._run(steps.record({"provider": provider, "model": model, "component": component, **usage}))
+        fields = {"provider": provider, "model": model, "component": component, **usage}
+        return await self._run(steps.record(fields, self._spool))
 
     async def record_completion(
         self,
@@ -54,11 +60,15 @@ class AsyncBudgetClient:
         """As `BudgetClient.record_completion`."""
         texts = {"input_text": input_text, "output_text": output_text}
         fields = {"provider": provider, "model": model, "component": component, **texts, **usage}
-        return await self._run(steps.record_completion(fields, metadata))
+        return await self._run(steps.record_completion(fields, metadata, self._spool))
 
     def guard(self, *, provider: str, model: str, component: str, **question: Any) -> AsyncGuard:
         """`async with client.guard(...) as call`, else as `BudgetClient.guard`."""
         return AsyncGuard(self, {"provider": provider, "model": model, "component": component, **question})
+
+    async def flush(self) -> int:
+        """As `BudgetClient.flush`."""
+        return 0 if self._spool is None else await self._run(steps.flush(self._spool))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -114,7 +124,7 @@ class AsyncGuard:
 
     async def settle(self, **usage: Any) -> Info:
         """Record what the call used, as `record_usage`; it may be repeated after BudgetUnavailable."""
-        return await self._client._run(self._state.settle(usage))
+        return await self._client._run(self._state.settle(usage, self._client._spool))
 
     async def void(self, reason: str | None = None) -> None:
         """Give the hold back, because nothing was sent to the model."""

@@ -6,17 +6,18 @@ A repeat of a request carries the same ids, so that it is decided and counted on
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import httpx2
-from dotenv import dotenv_values
-from pydantic_core import to_json
-
+from budget_bus.client.spool import Event, Spool
 from budget_bus.errors import (
+    BudgetError,
     BudgetExceeded,
     BudgetUnavailable,
     Conflict,
@@ -28,11 +29,17 @@ from budget_bus.errors import (
 )
 from budget_bus.events.ids import new_id
 
+if TYPE_CHECKING:
+    import httpx2
+
+# ruff: noqa: PLC0415 - whoever imports a client must not wait for what only its requests need.
+
 T = TypeVar("T")
 OnUnavailable = Literal["raise", "allow", "deny"]
 Info = dict[str, Any]
 
 _PAUSES_S = (0.05, 0.2, 0.5)
+_LONGEST_PAUSE_S = 2.0
 _SETTLING_S = 6.0  # how much longer than others `?wait=true` may take: the gateway waits 5 s for the settler
 HEADERS = {"Content-Type": "application/json"}
 
@@ -50,7 +57,7 @@ class Request:
     @property
     def content(self) -> bytes:
         """The body as JSON; ids, times and decimals may be given as such."""
-        return to_json(self.body)
+        return json.dumps(self.body, default=_plain, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,11 @@ class Response:
     body: Any = None
     failure: str = ""
     late: bool = False
+    retry_after_s: float = 0.0
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 Steps = Generator[Request, Response, T]
@@ -91,8 +103,7 @@ def options(
     """
     if on_unavailable not in ("raise", "allow", "deny"):
         raise ValueError(f"on_unavailable is 'raise', 'allow' or 'deny', not {on_unavailable!r}")
-    path = Path(".env.budget")
-    said = {**(dotenv_values(path) if path.is_file() else {}), **os.environ}
+    said = {**_from_file(Path(".env.budget")), **os.environ}
     host = host or said.get("BUDGET_HOST") or "127.0.0.1"
     if host in ("0.0.0.0", "::"):  # noqa: S104  # where the gateway listens is not where it is called
         host = "127.0.0.1"
@@ -104,17 +115,30 @@ def options(
     return Options(base_url, timeout, on_unavailable, headers)
 
 
+def _from_file(path: Path) -> Mapping[str, str | None]:
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    return dotenv_values(path)
+
+
 def failed(error: httpx2.TransportError, base_url: str) -> Response:
     """That nothing came back."""
+    import httpx2
+
     return Response(failure=f"no answer from {base_url}: {error!r}", late=isinstance(error, httpx2.TimeoutException))
 
 
 def read(response: httpx2.Response) -> Response:
     """The parts of a response that the steps look at."""
+    after = response.headers.get("retry-after", "")
+    retry_after_s = float(after) if after.isdecimal() else 0.0
     try:
-        return Response(response.status_code, response.json() if response.content else None)
+        body = response.json() if response.content else None
     except ValueError:
-        return Response(response.status_code, None)
+        body = None
+    return Response(response.status_code, body, retry_after_s=retry_after_s)
 
 
 def check(on_unavailable: OnUnavailable, fields: Mapping[str, Any]) -> Steps[tuple[bool, Info]]:
@@ -141,17 +165,73 @@ def check(on_unavailable: OnUnavailable, fields: Mapping[str, Any]) -> Steps[tup
     return bool(info["allowed"]), info
 
 
-def record(fields: Mapping[str, Any]) -> Steps[Info]:
+def record(fields: Mapping[str, Any], spool: Spool | None = None) -> Steps[Info]:
     """
     Record one call and give what the ledger says of it; `status` is "pending" and the costs None while the settler
-    is behind.
+    is behind. With a *spool* a call that cannot be sent is kept there, and `status` is "spooled"; what it has kept is
+    sent after the next call that can.
 
     Raises:
         Rejected: names the wrong fields; nothing was recorded.
         Conflict: the `event_id` was recorded before with a different content.
-        BudgetUnavailable: no answer; it may have been recorded, so repeat it with the same `event_id`.
+        BudgetUnavailable: no answer; it may have been recorded, so repeat it with the same `event_id`. With a spool:
+            nor can it be kept.
     """
     event = {"event_id": str(new_id()), **_given(fields)}
+    if spool is None:
+        return (yield from _record(event))
+    # What is sent again must be what was sent at first, or it would be in conflict with it; and it was used now.
+    event.setdefault("occurred_at", datetime.now(UTC).isoformat())
+    if spool.resting:
+        spool.append(event, None)
+        return _recorded(event, {"status": "spooled"})
+    try:
+        recorded = yield from _record(event)
+    except BudgetUnavailable as error:
+        spool.append(event, error)
+        return _recorded(event, {"status": "spooled"})
+    # This call is recorded, whatever becomes of the others.
+    with suppress(BudgetError):
+        yield from flush(spool)
+    return recorded
+
+
+def flush(spool: Spool) -> Steps[int]:
+    """
+    Send what a spool has kept; how many events the service took. What it refuses is put aside.
+
+    Raises:
+        BudgetUnavailable: no answer. Unauthorized, Forbidden: the key. What was not taken stays in the spool.
+    """
+    sent = 0
+    while spool.waiting:
+        with spool.sending() as batches:
+            if batches is None:
+                return sent
+            for events in batches:
+                sent += yield from _sent(spool, events)
+    return sent
+
+
+def _sent(spool: Spool, events: list[Event]) -> Steps[int]:
+    try:
+        yield from _answered(Request("POST", "/api/record", events))
+    except (Unauthorized, Forbidden):
+        raise
+    except Rejected as error:
+        if len(events) == 1:
+            spool.reject(events[0], str(error))
+            return 0
+    else:
+        return len(events)
+    # A list is taken whole or not at all, so those that are right are sent without those that are not.
+    sent = 0
+    for event in events:
+        sent += yield from _sent(spool, [event])
+    return sent
+
+
+def _record(event: Info) -> Steps[Info]:
     response = yield from _answered(Request("POST", "/api/record?wait=true", event, longer_s=_SETTLING_S))
     if response.status == 202:
         return _recorded(event, {"status": "pending"})
@@ -163,10 +243,12 @@ def record(fields: Mapping[str, Any]) -> Steps[Info]:
     return _recorded(event, result)
 
 
-def record_completion(fields: Mapping[str, Any], metadata: Mapping[str, Any] | None) -> Steps[Info]:
+def record_completion(
+    fields: Mapping[str, Any], metadata: Mapping[str, Any] | None, spool: Spool | None = None
+) -> Steps[Info]:
     """As `record`, for texts whose tokens are to be counted; *metadata* goes into the tags, as text."""
     tags = {**(fields.get("tags") or {}), **{str(name): str(value) for name, value in (metadata or {}).items()}}
-    return record({**fields, "tags": tags or None})
+    return record({**fields, "tags": tags or None}, spool)
 
 
 def release(request_id: str, reason: str | None) -> Steps[None]:
@@ -199,12 +281,12 @@ class GuardState:
         if not allowed:
             raise BudgetExceeded(str(self.info.get("reason") or "denied"), self.info)
 
-    def settle(self, usage: Mapping[str, Any]) -> Steps[Info]:
+    def settle(self, usage: Mapping[str, Any], spool: Spool | None = None) -> Steps[Info]:
         """Record the call; after BudgetUnavailable it may be repeated, the event keeps its id."""
         self._must_be_open()
         said = {name: self.fields[name] for name in _SHARED if name in self.fields}
         event = {"event_id": self.event_id, **said, **usage, "request_id": self.fields["request_id"]}
-        recorded = yield from record(event)
+        recorded = yield from record(event, spool)
         self._closed = True
         return recorded
 
@@ -224,12 +306,12 @@ def _answered(request: Request) -> Steps[Response]:
     """The response to a request that worked, repeated while the service is away."""
     for tried, pause_s in enumerate((*_PAUSES_S, None)):
         response = yield request
-        away = bool(response.failure) or response.status in (502, 503)
+        away = bool(response.failure) or response.status in (429, 502, 503)
         # An answer that came too late for the gateway is remembered: asking once more gets it.
         again = (away and not response.late) or (response.status == 504 and tried == 0)
         if not again or pause_s is None:
             break
-        request = replace(request, pause_s=pause_s)
+        request = replace(request, pause_s=max(pause_s, min(response.retry_after_s, _LONGEST_PAUSE_S)))
     if response.failure:
         raise BudgetUnavailable(response.failure)
     if response.status < 400:
@@ -240,7 +322,7 @@ def _answered(request: Request) -> Steps[Response]:
 def _error(response: Response) -> Exception:
     problem = response.body if isinstance(response.body, dict) else {}
     detail = str(problem.get("detail") or f"the gateway answered {response.status}")
-    if response.status >= 500:
+    if response.status >= 500 or response.status in (408, 429):
         return BudgetUnavailable(detail, request_id=problem.get("request_id"))
     errors = [FieldError(str(e.get("field", "")), str(e.get("message", ""))) for e in problem.get("errors") or ()]
     kinds: dict[int, type[Rejected]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict}
@@ -272,4 +354,5 @@ def _recorded(event: Mapping[str, Any], result: Mapping[str, Any]) -> Info:
         "currency": result.get("currency"),
         "price_status": result.get("price_status"),
         "status": result["status"],
+        "spooled": result["status"] == "spooled",
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import httpx2
-
 from budget_bus.client import steps
+from budget_bus.client.spool import LIMIT_BYTES, Spool
 from budget_bus.client.steps import GuardState, Info, OnUnavailable, Request, Response, Steps
+
+# ruff: noqa: PLC0415 - whoever imports a client must not wait for what only its requests need.
 
 T = TypeVar("T")
 
@@ -19,6 +21,10 @@ class BudgetClient:
     The budget service over HTTP; may be shared by threads. Without *host*, *port* and *api_key* BUDGET_HOST,
     BUDGET_PORT and BUDGET_API_KEY count. A request that gets no answer is repeated a few times with the same ids, then
     BudgetUnavailable is raised; for checks *on_unavailable* may say "allow" or "deny" instead. *timeout* is in seconds.
+
+    With *spool*, a file's path, usage that cannot be sent is kept there (`spooled` is True in what recording returns),
+    and sent by the next recording that gets through, or by `flush`; so an outage loses nothing. Threads and processes
+    may share the file.
     """
 
     def __init__(
@@ -29,8 +35,13 @@ class BudgetClient:
         api_key: str | None = None,
         timeout: float = 5.0,
         on_unavailable: OnUnavailable = "raise",
+        spool: str | os.PathLike[str] | None = None,
+        spool_limit_bytes: int = LIMIT_BYTES,
     ) -> None:
+        self._spool = None if spool is None else Spool(spool, spool_limit_bytes)
         self._options = steps.options(host, port, api_key, timeout, on_unavailable)
+        import httpx2
+
         self._http = httpx2.Client(
             base_url=self._options.base_url, headers=dict(self._options.headers), trust_env=False
         )
@@ -63,7 +74,9 @@ class BudgetClient:
             Rejected: nothing was recorded. Conflict: the `event_id` was used for another event.
             BudgetUnavailable: no answer; repeating it with the same `event_id` is safe.
         """
-        return self._run(steps.record({"provider": provider, "model": model, "component": component, **usage}))
+        return self._run(
+            steps.record({"provider": provider, "model": model, "component": component, **usage}, self._spool)
+        )
 
     def record_completion(
         self,
@@ -79,7 +92,7 @@ class BudgetClient:
         """As `record_usage`, for texts whose tokens the service counts. *metadata* goes into the tags."""
         texts = {"input_text": input_text, "output_text": output_text}
         fields = {"provider": provider, "model": model, "component": component, **texts, **usage}
-        return self._run(steps.record_completion(fields, metadata))
+        return self._run(steps.record_completion(fields, metadata, self._spool))
 
     def guard(self, *, provider: str, model: str, component: str, **question: Any) -> Guard:
         """
@@ -87,6 +100,18 @@ class BudgetClient:
         exception too, the hold stays until it expires. Entering raises BudgetExceeded if the check is denied.
         """
         return Guard(self, {"provider": provider, "model": model, "component": component, **question})
+
+    def flush(self) -> int:
+        """
+        Send what the spool has kept.
+
+        Returns:
+            How many calls the service took. What it refuses is put aside in `PATH.rejected`, with the reason.
+
+        Raises:
+            BudgetUnavailable: no answer; what was not taken stays. Unauthorized, Forbidden: the key.
+        """
+        return 0 if self._spool is None else self._run(steps.flush(self._spool))
 
     def close(self) -> None:
         """Close the connections."""
@@ -110,6 +135,8 @@ class BudgetClient:
             return result
 
     def _exchange(self, request: Request) -> Response:
+        import httpx2
+
         time.sleep(request.pause_s)
         try:
             response = self._http.request(
@@ -142,7 +169,7 @@ class Guard:
 
     def settle(self, **usage: Any) -> Info:
         """Record what the call used, as `record_usage`; it may be repeated after BudgetUnavailable."""
-        return self._client._run(self._state.settle(usage))
+        return self._client._run(self._state.settle(usage, self._client._spool))
 
     def void(self, reason: str | None = None) -> None:
         """Give the hold back, because nothing was sent to the model."""
