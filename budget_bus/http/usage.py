@@ -25,7 +25,10 @@ _PERIODS = (Period.HOURLY, Period.DAILY, Period.WEEKLY, Period.MONTHLY)
 
 
 class UsageQuery(Query):
-    """`start` and `end` replace the bounds of the current window; a filter given more than once means any of them."""
+    """
+    `group_by` is any of component, provider, model, task_type, user and context_id, with commas between or given again.
+    `start` and `end` replace the bounds of the current window; a filter given more than once means any of them.
+    """
 
     group_by: Names = Field(default_factory=list)
     component: Names = Field(default_factory=list)
