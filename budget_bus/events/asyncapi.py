@@ -14,13 +14,18 @@ _CORRELATION = {
     "reply_topic": "where the answer goes; check.response unless it is given",
     "reply_partition": "the partition of the answer, as text digits; any unless it is given",
 }
-_ANSWERED = {"correlation_id": "as the question had it"}
+_ANSWERED = {
+    "correlation_id": "as the question had it, else its request_id",
+    "error": "`conflict` or `invalid`, where there is no decision: then the value is an object whose `detail` says why",
+}
 _DEAD = {
     "dlq_reason": "what is wrong with the record",
     "dlq_topic": "the topic that it came from",
     "dlq_partition": "its partition there",
     "dlq_offset": "its offset there",
     "dlq_at": "when it was put aside, RFC 3339",
+    "dlq_detail": "more about the reason, if there is more",
+    "dlq_truncated": "how many bytes the value had, if it was too large and is cut",
 }
 
 
@@ -92,7 +97,7 @@ def _channel(topic: str, message: str) -> dict[str, Any]:
     spec = next(spec for spec in topics.TOPICS if spec.name == topic)
     kafka: dict[str, Any] = {"topicConfiguration": {"retention.ms": spec.retention_ms}, "bindingVersion": "0.5.0"}
     if spec.compacted:
-        kafka["topicConfiguration"]["cleanup.policy"] = ["compact", "delete"]
+        kafka["topicConfiguration"]["cleanup.policy"] = ["compact"]
     if spec.partitions is not None:
         kafka["partitions"] = spec.partitions
     return {

@@ -14,6 +14,7 @@ from budget_bus import __version__
 from budget_bus.events.fields import MAX_BODY_BYTES
 from budget_bus.events.published import CHECK_RULES, USAGE_RULES, amount, refined
 from budget_bus.http.problems import MEDIA_TYPE, Problem
+from budget_bus.http.query import Page, Query
 from budget_bus.http.route import Endpoint
 
 Mode = Literal["validation", "serialization"]
@@ -111,8 +112,13 @@ def operation_id(endpoint: Endpoint) -> str:
 
 
 def _meaning(endpoint: Endpoint) -> str:
-    """The handler's docstring; what it raises becomes problems, which are described once for all."""
-    return (inspect.getdoc(endpoint.handle) or endpoint.summary).split("\nRaises:")[0].strip()
+    """
+    The handler's docstring, and that of its query if it has one of its own; what is raised becomes problems, which are
+    described once for all.
+    """
+    said = (inspect.getdoc(endpoint.handle) or endpoint.summary).split("\nRaises:")[0].strip()
+    asked = "" if endpoint.query in (Query, Page) else inspect.getdoc(endpoint.query)
+    return f"{said}\n\n{asked}" if asked else said
 
 
 def _path_parameters(endpoint: Endpoint) -> list[dict[str, Any]]:

@@ -27,7 +27,10 @@ _PERIODS = (Period.HOURLY, Period.DAILY, Period.WEEKLY, Period.MONTHLY)
 
 
 class UsageFilters(Query):
-    """Which usage, and what it is grouped by; a filter given more than once means any of them."""
+    """
+    Which usage. `group_by` is any of component, provider, model, task_type, user and context_id, with commas between or
+    given again; a filter given more than once means any of them.
+    """
 
     group_by: Names = Field(default_factory=list)
     component: Names = Field(default_factory=list)

@@ -251,7 +251,8 @@ def test_a_timeout_is_told_from_a_refused_connection() -> None:
 def test_importing_the_client_loads_no_server_and_nothing_that_takes_long() -> None:
     code = (
         "import sys; from budget.client import BudgetClient as B; from budget_bus.client import BudgetClient as C;"
-        "servers = {'aiokafka', 'asyncpg', 'starlette', 'uvicorn', 'faststream', 'budget_bus.store', 'asyncio', 'httpx2'};"
+        "servers = {'aiokafka', 'asyncpg', 'starlette', 'uvicorn', 'faststream', 'budget_bus.store'};"
+        "servers |= {'asyncio', 'httpx2', 'pydantic'};"
         "assert B is C; print(sorted(servers & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

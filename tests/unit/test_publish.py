@@ -1,4 +1,4 @@
-"""schemas/ says what the models say, and the guard that compares them can see a difference."""
+"""schemas/ and the API reference say what the models say, and the guard that compares them can see a difference."""
 
 from __future__ import annotations
 
@@ -20,43 +20,56 @@ from budget_bus.events.topics import INBOUND, TOPICS, dead_letter_topic
 from budget_bus.events.usage import UsageRecorded
 from budget_bus.http.app import ENDPOINTS
 
-SCHEMAS = Path(__file__).parents[2] / "schemas"
+ROOT = Path(__file__).parents[2]
+SCHEMAS = ROOT / "schemas"
 
 
-def test_the_published_schemas_are_those_of_the_models() -> None:
-    assert publish.drift(SCHEMAS) == []
+def test_what_is_published_is_what_the_models_say() -> None:
+    assert publish.drift(ROOT) == []
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    return shutil.copytree(SCHEMAS, tmp_path / "schemas")
+    for folder in ("schemas", "docs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    return tmp_path
 
 
 def test_a_tampered_schema_is_seen(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = copy / "usage.recorded.v1.json"
+    file = copy / "schemas" / "usage.recorded.v1.json"
     schema = json.loads(file.read_text())
     schema["required"].remove("component")
     file.write_text(json.dumps(schema, indent=2) + "\n")
-    assert publish.main(["--check", "--into", str(copy)]) == 1
-    assert "usage.recorded.v1.json: differs from its model" in capsys.readouterr().err
+    assert publish.main(["--check", "--root", str(copy)]) == 1
+    assert "schemas/usage.recorded.v1.json: differs from its model" in capsys.readouterr().err
+
+
+def test_an_edited_reference_is_seen(copy: Path) -> None:
+    file = copy / "docs" / "api_reference.md"
+    file.write_text(file.read_text().replace("| 200 |", "| 201 |", 1))
+    assert publish.drift(copy) == ["docs/api_reference.md: differs from its model"]
 
 
 def test_a_changed_model_is_seen(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wider: type[BaseModel] = create_model("UsageRecorded", __base__=UsageRecorded, mood=(str, ...))
     changed = published.Published("usage.recorded", 1, wider, "validation", published.PUBLISHED[0].rules)
     monkeypatch.setattr(published, "PUBLISHED", (changed, *published.PUBLISHED[1:]))
-    assert publish.drift(copy) == ["usage.recorded.v1.json: differs from its model"]
+    assert "schemas/usage.recorded.v1.json: differs from its model" in publish.drift(copy)
 
 
 def test_a_missing_and_an_orphaned_schema_are_seen(copy: Path) -> None:
-    (copy / "hold.released.v1.json").rename(copy / "hold.forgotten.v1.json")
-    assert publish.drift(copy) == ["hold.forgotten.v1.json: belongs to no event", "hold.released.v1.json: is missing"]
+    (copy / "schemas" / "hold.released.v1.json").rename(copy / "schemas" / "hold.forgotten.v1.json")
+    assert publish.drift(copy) == [
+        "schemas/hold.forgotten.v1.json: belongs to no event",
+        "schemas/hold.released.v1.json: is missing",
+    ]
 
 
 def test_publishing_mends_what_the_check_found(copy: Path) -> None:
-    (copy / "hold.released.v1.json").write_text("{}")
-    assert publish.main(["--into", str(copy)]) == 0
-    assert publish.main(["--check", "--into", str(copy)]) == 0
+    (copy / "schemas" / "hold.released.v1.json").write_text("{}")
+    (copy / "docs" / "api_reference.md").unlink()
+    assert publish.main(["--root", str(copy)]) == 0
+    assert publish.main(["--check", "--root", str(copy)]) == 0
 
 
 def test_every_topic_has_a_schema_and_every_schema_a_topic() -> None:
