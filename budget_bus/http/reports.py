@@ -21,6 +21,7 @@ from budget_bus.http.route import Answer, Endpoint
 from budget_bus.http.usage import Group, Numbers, UsageFilters, concerns, group_names, grouped, numbers
 from budget_bus.money import format_nanos
 from budget_bus.policy.budget import Budget
+from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.run_rate import run_rate
 from budget_bus.policy.windows import Period, Window, window_of
 from budget_bus.providers.names import canonical_provider
@@ -129,25 +130,24 @@ async def summary(call: Call[SummaryQuery, None]) -> Answer:
     filters["provider"] = [canonical_provider(name) for name in filters["provider"]]
     sums = await reports.series(parts.pool, start, end, bins=bins, group_by=group_by, filters=filters)
     if query.format == "csv":
-        text = _csv(sums, group_by, [*bins, end], parts.settings.default_currency)
+        text = _csv(sums, group_by, [*bins, end])
         return Answer(text.encode(), media_type="text/csv; charset=utf-8")
-    currency = parts.settings.default_currency
     held = await reports.unconfirmed(parts.pool, filters)
     budgets = [budget for budget in await limits.list_limits(parts.pool) if concerns(budget, filters)]
     return Answer(
         Summary(
             window_start=start,
             window_end=end,
-            currency=currency,
-            totals=numbers(sums, currency),
-            groups=[Group(key=key, **numbers(rows, currency).model_dump()) for key, rows in grouped(sums, group_by)],
-            series=_steps(sums, group_by, [*bins, end], currency),
-            top=[*_top(sums, group_by or _DIMENSIONS, currency)],
+            currency=PRICE_CURRENCY,
+            totals=numbers(sums),
+            groups=[Group(key=key, **numbers(rows).model_dump()) for key, rows in grouped(sums, group_by)],
+            series=_steps(sums, group_by, [*bins, end]),
+            top=[*_top(sums, group_by or _DIMENSIONS)],
             unpriced=Unpriced(
                 requests=sum(row.unpriced_requests for row in sums),
                 total_tokens=sum(row.unpriced_tokens for row in sums),
             ),
-            unconfirmed=format_nanos(held.get(currency, (0, 0))[1]),
+            unconfirmed=format_nanos(held.get(PRICE_CURRENCY, (0, 0))[1]),
             unconfirmed_holds=sum(count for count, _ in held.values()),
             budgets=await _reported(parts, budgets, now),
         )
@@ -168,7 +168,7 @@ def _bins(period: Period, timezone: str, start: datetime, end: datetime) -> list
     return bins
 
 
-def _steps(sums: Sequence[BinnedSum], group_by: Sequence[str], edges: Sequence[datetime], currency: str) -> list[Step]:
+def _steps(sums: Sequence[BinnedSum], group_by: Sequence[str], edges: Sequence[datetime]) -> list[Step]:
     by_bin: dict[int, list[BinnedSum]] = defaultdict(list)
     for row in sums:
         by_bin[row.bin].append(row)
@@ -176,17 +176,15 @@ def _steps(sums: Sequence[BinnedSum], group_by: Sequence[str], edges: Sequence[d
         Step(
             start=start,
             end=end,
-            groups=[
-                Group(key=key, **numbers(rows, currency).model_dump()) for key, rows in grouped(by_bin[n], group_by)
-            ],
-            **numbers(by_bin[n], currency).model_dump(),
+            groups=[Group(key=key, **numbers(rows).model_dump()) for key, rows in grouped(by_bin[n], group_by)],
+            **numbers(by_bin[n]).model_dump(),
         )
         for n, (start, end) in enumerate(pairwise(edges))
     ]
 
 
-def _top(sums: Sequence[BinnedSum], dimensions: Sequence[str], currency: str) -> Iterator[TopSpender]:
-    ours = [row for row in sums if row.currency == currency]
+def _top(sums: Sequence[BinnedSum], dimensions: Sequence[str]) -> Iterator[TopSpender]:
+    ours = [row for row in sums if row.currency == PRICE_CURRENCY]
     total = sum(row.cost_nanos for row in ours)
     for dimension in dimensions:
         costs: dict[str | None, int] = defaultdict(int)
@@ -219,25 +217,25 @@ def _outlook(budget: Budget, window: Window | None, balance: Any, now: datetime)
     return {"forecast": forecast, "runs_out_at": found.runs_out_at}
 
 
-def _csv(sums: Sequence[BinnedSum], group_by: Sequence[str], edges: Sequence[datetime], currency: str) -> str:
+def _csv(sums: Sequence[BinnedSum], group_by: Sequence[str], edges: Sequence[datetime]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = [name for name in Numbers.model_fields if name != "other_costs"]
     if group_by:
         writer.writerow([*group_by, *names, "currency"])
         for key, rows in grouped(sums, group_by):
-            writer.writerow([*(spreadsheet_text(key[name]) for name in group_by), *_cells(rows, names, currency)])
+            writer.writerow([*(spreadsheet_text(key[name]) for name in group_by), *_cells(rows, names)])
     else:
         writer.writerow(["start", "end", *names, "currency"])
-        for step in _steps(sums, (), edges, currency):
+        for step in _steps(sums, (), edges):
             told = [getattr(step, name) for name in names]
-            writer.writerow([step.start.isoformat(), step.end.isoformat(), *told, currency])
+            writer.writerow([step.start.isoformat(), step.end.isoformat(), *told, PRICE_CURRENCY])
     return out.getvalue()
 
 
-def _cells(rows: Iterable[BinnedSum], names: Sequence[str], currency: str) -> list[Any]:
-    told = numbers(rows, currency)
-    return [*(getattr(told, name) for name in names), currency]
+def _cells(rows: Iterable[BinnedSum], names: Sequence[str]) -> list[Any]:
+    told = numbers(rows)
+    return [*(getattr(told, name) for name in names), PRICE_CURRENCY]
 
 
 def spreadsheet_text(value: str | None) -> str:

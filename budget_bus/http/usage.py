@@ -16,6 +16,7 @@ from budget_bus.http.query import Moment, Names, Query, ZoneName
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.money import format_nanos
 from budget_bus.policy.budget import Budget
+from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.windows import Period, window_of
 from budget_bus.providers.names import canonical_provider
 from budget_bus.store import limits, reads
@@ -51,8 +52,8 @@ class UsageQuery(UsageFilters):
 
 class Numbers(BaseModel):
     """
-    Sums. `cost` is in the report's currency and leaves out what is unpriced, which `unpriced_requests` counts;
-    costs in other currencies are beside it, never added to it.
+    Sums. `cost` is in the currency of prices, which the report names, and leaves out what is unpriced, which
+    `unpriced_requests` counts; costs in other currencies are beside it, never added to it.
     """
 
     requests: int
@@ -94,16 +95,15 @@ async def usage(call: Call[UsageQuery, None]) -> Answer:
     start, end = _bounds(period, query, parts.now(), parts.settings.timezone)
     filters = {name: list(getattr(query, name)) for name in GROUPS}
     filters["provider"] = [canonical_provider(name) for name in filters["provider"]]
-    currency = parts.settings.default_currency
     sums = await reads.usage(parts.pool, start, end, group_by=group_by, filters=filters)
     budgets = [b for b in await limits.list_limits(parts.pool) if b.spec.period is period and concerns(b, filters)]
     report = UsageReport(
         period=period.value,  # type: ignore[arg-type]  # one of _PERIODS
         window_start=start,
         window_end=end,
-        currency=currency,
-        totals=numbers(sums, currency),
-        groups=[Group(key=key, **numbers(rows, currency).model_dump()) for key, rows in grouped(sums, group_by)],
+        currency=PRICE_CURRENCY,
+        totals=numbers(sums),
+        groups=[Group(key=key, **numbers(rows).model_dump()) for key, rows in grouped(sums, group_by)],
         budgets=await views(parts, budgets),
     )
     return Answer(report)
@@ -157,10 +157,10 @@ def grouped(sums: Iterable[S], group_by: Sequence[str]) -> list[tuple[dict[str, 
     return [(dict(zip(group_by, key, strict=True)), rows) for key, rows in ordered]
 
 
-def numbers(sums: Iterable[UsageSum], currency: str) -> Numbers:
+def numbers(sums: Iterable[UsageSum]) -> Numbers:
     """All of *sums* together."""
     rows = list(sums)
-    costs: dict[str, int] = defaultdict(int, {currency: 0})
+    costs: dict[str, int] = defaultdict(int, {PRICE_CURRENCY: 0})
     for row in rows:
         costs[row.currency] += row.cost_nanos
     input_tokens, output_tokens = sum(r.input_tokens for r in rows), sum(r.output_tokens for r in rows)
@@ -169,7 +169,7 @@ def numbers(sums: Iterable[UsageSum], currency: str) -> Numbers:
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         total_tokens=input_tokens + output_tokens,
-        cost=format_nanos(costs.pop(currency)),
+        cost=format_nanos(costs.pop(PRICE_CURRENCY)),
         unpriced_requests=sum(r.unpriced_requests for r in rows),
         other_costs={code: format_nanos(nanos) for code, nanos in sorted(costs.items()) if nanos},
     )

@@ -170,6 +170,19 @@ async def test_what_cannot_be_reported_is_named(client: httpx2.AsyncClient, quer
     assert (response.status_code, response.json()["errors"][0]["field"]) == (422, field)
 
 
+async def test_reports_are_in_the_currency_of_prices_whatever_that_of_limits_is(
+    kafka: str, settings: Settings, books: Books
+) -> None:
+    await used(books, timedelta(hours=1))
+    await apply_topics(settings)
+    async with open_parts(settings.model_copy(update={"default_currency": "EUR"})) as opened:
+        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=lambda: NOW)))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            for report in (await told(client), (await client.get("/api/usage/daily")).json()):
+                assert (report["currency"], report["totals"]["cost"]) == ("USD", "0.0035")
+                assert report["totals"]["other_costs"] == {}
+
+
 async def exported(client: httpx2.AsyncClient, **query: Any) -> list[dict[str, str]]:
     response = await client.get("/api/reports/export", params=query)
     assert response.status_code == 200, response.text
