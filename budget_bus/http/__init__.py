@@ -10,5 +10,6 @@ limit_raises.py   /api/limits/{id}/raise     limit_windows.py  /api/limits/{id}/
 limit_body.py     bodies of limits           limit_spec.py     what becomes of a limit by them
 usage.py     GET /api/usage/{period}    limits.py  /api/limits                 budgets.py  budgets with their balances
 holds.py     /api/holds                 alerts.py  GET /api/alerts             status.py   GET /api/status
+feeds/       /ws and /ws/alerts, live
 health.py    /health/live, /health/ready, /metrics                 lag.py     how far the consumers are behind
 """

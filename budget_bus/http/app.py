@@ -21,6 +21,9 @@ from budget_bus.http import (
     status,
     usage,
 )
+from budget_bus.http.feeds import alerts as alert_feed
+from budget_bus.http.feeds import budgets as budget_feed
+from budget_bus.http.feeds.socket import FeedEndpoint, feed_routes
 from budget_bus.http.parts import Parts
 from budget_bus.http.problems import handlers
 from budget_bus.http.route import Endpoint, routes
@@ -42,8 +45,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )
+FEEDS: tuple[FeedEndpoint, ...] = (budget_feed.FEED, alert_feed.FEED)
 
 
 def build_app(parts: Parts) -> Starlette:
     """The gateway's app over opened parts; it opens and closes nothing itself."""
-    return Starlette(routes=routes(ENDPOINTS, parts), exception_handlers=handlers())
+    return Starlette(routes=[*routes(ENDPOINTS, parts), *feed_routes(FEEDS, parts)], exception_handlers=handlers())

@@ -31,6 +31,10 @@ class TooLarge(Rejected):
     """The body is larger than we read."""
 
 
+class ForeignOrigin(Rejected):
+    """A page of another site asks, in somebody's browser."""
+
+
 class ProblemError(BaseModel):
     """One wrong field; `field` is a dotted path, empty for the whole body."""
 
@@ -64,6 +68,7 @@ _DATABASE_AWAY = Kind(503, "unavailable", "the database does not answer; nothing
 TABLE: Mapping[type[Exception], Kind] = {
     NotJson: Kind(400, "invalid-json"),
     TooLarge: Kind(413, "too-large"),
+    ForeignOrigin: Kind(403, "foreign-origin"),
     NotFound: Kind(404, "not-found"),
     Conflict: Kind(409, "conflict"),
     Rejected: Kind(422, "invalid-input"),

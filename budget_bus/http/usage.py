@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
-from budget_bus.http.budgets import BudgetView, views
+from budget_bus.http.budgets import BudgetView, concerns, views
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Moment, Names, Query, ZoneName
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.money import format_nanos
-from budget_bus.policy.budget import Budget
 from budget_bus.policy.windows import Period, window_of
 from budget_bus.providers.names import canonical_provider
 from budget_bus.store import limits, reads
@@ -86,7 +85,7 @@ async def usage(call: Call[UsageQuery, None]) -> Answer:
     filters["provider"] = [canonical_provider(name) for name in filters["provider"]]
     currency = parts.settings.default_currency
     sums = await reads.usage(parts.pool, start, end, group_by=group_by, filters=filters)
-    budgets = [b for b in await limits.list_limits(parts.pool) if b.spec.period is period and _concerns(b, filters)]
+    budgets = [b for b in await limits.list_limits(parts.pool) if b.spec.period is period and concerns(b, filters)]
     report = UsageReport(
         period=period.value,  # type: ignore[arg-type]  # one of _PERIODS
         window_start=start,
@@ -123,15 +122,6 @@ def _bounds(period: Period, query: UsageQuery, now: datetime, timezone: str) -> 
         message = f"the window {start.isoformat()} to {end.isoformat()} is empty; start must lie before end"
         raise Rejected("invalid query", [FieldError(wrong, message)])
     return start, end
-
-
-def _concerns(budget: Budget, filters: Mapping[str, Sequence[str]]) -> bool:
-    rules = budget.spec.scope.rules
-    return all(
-        any(rules[name].admits(value) for value in values)
-        for name, values in filters.items()
-        if values and name in rules
-    )
 
 
 def _groups(sums: Iterable[UsageSum], currency: str) -> list[Group]:
