@@ -1,4 +1,4 @@
-"""`python -m bench`: settling, checks, leases, restating and the dashboard, each beside its floor; see `--help`."""
+"""`python -m bench`: settling, checks, leases, restating, feeds and the dashboard, each beside its floor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, dashboard, lease, machine, report, restate, settle
+from bench import checks, dashboard, feed, lease, machine, report, restate, settle
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
@@ -27,6 +27,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of floor and ours (default 3, quick 1)")
     parser.add_argument("--admissions", type=int, help="calls admitted from leases (default 1000000, quick 100000)")
     parser.add_argument("--rows", type=int, help="ledger rows to restate (default 1000000, quick 20000)")
+    parser.add_argument("--clients", type=int, help="WebSocket clients of a feed (default 2000, quick 200)")
     parser.add_argument("--only", choices=[*_BENCHMARKS], help="one of these")
     parser.add_argument("--quick", action="store_true", help="a short look; too short to compare")
     parser.add_argument("--no-save", action="store_true", help="print only, write nothing to bench/results/")
@@ -35,6 +36,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     options.checks = options.checks or (100 if options.quick else 1_000)
     options.admissions = options.admissions or (100_000 if options.quick else 1_000_000)
     options.rows = options.rows or (20_000 if options.quick else 1_000_000)
+    options.clients = options.clients or (200 if options.quick else 2_000)
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
 
@@ -56,7 +58,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds,
         "workload": f"{options.events:,} usage events; {options.checks:,} checks one at a time, {4 * options.checks:,} "
         f"in flight; {options.admissions:,} admissions; {options.rows:,} rows restated, {restate.SETTLED:,} events "
-        f"settled meanwhile. Budgets in settle: {settle.BUDGETS}.",
+        f"settled meanwhile; {feed.ONE_BY_ONE + feed.TOGETHER} alerts to each of {options.clients:,} clients. Budgets "
+        f"in settle: {settle.BUDGETS}.",
         "benchmarks": benchmarks,
     }
 
@@ -84,6 +87,11 @@ async def _restate(stack: Stack, options: argparse.Namespace) -> AsyncIterator[d
     yield await restate.ours(stack, options.rows)
 
 
+async def _feed(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    yield await feed.floor(stack, options.clients)
+    yield await feed.ours(stack, options.clients)
+
+
 async def _dashboard(stack: Stack, _options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     async for side in dashboard.rounds(stack):
         yield side
@@ -94,6 +102,7 @@ _BENCHMARKS: dict[str, Measure] = {
     "check": _check,
     "lease": _lease,
     "restate": _restate,
+    "feed": _feed,
     "dashboard": _dashboard,
 }
 

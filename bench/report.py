@@ -21,12 +21,15 @@ _UNITS = {
     "rows_per_second": "rows/s",
     "first_paint_ms": "ms",
     "update_ms": "ms",
+    "delivered_per_second": "alerts/s",
+    "kib_per_client": "KiB",
 }
 _WHAT = {
     "voided_per_second": "lease, each voided",
     "used_up_per_second": "lease, used up",
     "first_paint_ms": "dashboard, first paint",
     "update_ms": "dashboard, update",
+    "kib_per_client": "feed, memory of a client",
 }
 
 _INTRODUCTION = """# Benchmarks
@@ -52,6 +55,11 @@ for events/s, checks/s and calls/s higher is better, for ms lower is.
 * **dashboard**: first contentful paint in a Chromium with an empty cache, with 90 days of real traffic in the ledger
   (28,185 calls); and from sending a call to `POST /api/record` until the page shows it. Floor: the first paint of one
   word from the same gateway, and `POST /api/record?wait=true`, which is answered once the call is in the ledger.
+* **feed**: alerts on the topic `budget.alerts` to all WebSocket clients of one gateway process, while one client more
+  reads nothing: each of the others hears each alert once, or there is no result. p50 and p99 are over clients and
+  alerts, from before an alert is published until a client has it, one alert at a time; alerts/s counts each client's,
+  with 100 published at once; memory is the growth of the resident set. Floor: a consumer and the broadcast of the
+  package websockets, without snapshot, queue, filter or the stuck client. All clients are in one process.
 
 PostgreSQL runs with `fsync = on`, Kafka with one node and `acks = all`. Clients, processes, PostgreSQL and Kafka share
 the machine's cores. `python -m bench --help` tells how to measure again.

@@ -26,6 +26,9 @@ from budget_bus.http import (
     status,
     usage,
 )
+from budget_bus.http.feeds import alerts as alert_feed
+from budget_bus.http.feeds import budgets as budget_feed
+from budget_bus.http.feeds.socket import FeedEndpoint, feed_routes
 from budget_bus.http.middleware import middleware
 from budget_bus.http.parts import Parts
 from budget_bus.http.problems import handlers
@@ -51,12 +54,13 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )
+FEEDS: tuple[FeedEndpoint, ...] = (budget_feed.FEED, alert_feed.FEED)
 
 
 def build_app(parts: Parts) -> Starlette:
     """The gateway's app over opened parts; it opens and closes nothing itself."""
     return Starlette(
-        routes=[*routes(ENDPOINTS, parts), *docs.routes(ENDPOINTS), *dashboard.routes()],
+        routes=[*routes(ENDPOINTS, parts), *feed_routes(FEEDS, parts), *docs.routes(ENDPOINTS), *dashboard.routes()],
         exception_handlers=handlers(),
         middleware=middleware(parts.settings),
     )

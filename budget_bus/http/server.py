@@ -24,6 +24,9 @@ from budget_bus.settings import Settings
 from budget_bus.store.pool import open_pool
 
 _POOL_SIZE = 8
+STUCK_MS = 20_000  # how long a peer may leave unread what was sent
+_WS_MAX_BYTES = 4096  # what clients of feeds send is ignored
+_WS_PING_S = 20.0
 _FAREWELL_S = 15  # longer than any request takes: a check waits for 2 s, ?wait=true for 10 + 5
 
 
@@ -54,8 +57,21 @@ async def gateway(settings: Settings) -> AsyncIterator[Starlette]:
     with _listening(settings.host, settings.port) as listener:
         async with open_parts(settings) as parts:
             app = build_app(parts)
-            server = _Server(uvicorn.Config(app, http=PatientProtocol, log_config=None, lifespan="off",
-                                            access_log=False, timeout_graceful_shutdown=_FAREWELL_S))  # fmt: skip
+            server = _Server(
+                uvicorn.Config(
+                    app,
+                    http=PatientProtocol,
+                    log_config=None,
+                    lifespan="off",
+                    access_log=False,
+                    timeout_graceful_shutdown=_FAREWELL_S,
+                    ws_max_size=_WS_MAX_BYTES,
+                    ws_ping_interval=_WS_PING_S,
+                    ws_ping_timeout=_WS_PING_S,
+                    # Compressing takes some 50 KiB for each client, and the same work again for each.
+                    ws_per_message_deflate=False,
+                )
+            )
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 yield app
@@ -112,6 +128,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port} (BUDGET_HOST, BUDGET_PORT): {error.strerror}") from None
     with listener:
+        # Inherited by every connection: one whose peer takes nothing is ended by the kernel (Linux only). uvicorn would
+        # wait for ever until what it has buffered is sent.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_MS)
         yield listener
 
 

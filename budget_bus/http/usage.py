@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
-from budget_bus.http.budgets import BudgetView, views
+from budget_bus.http.budgets import BudgetView, concerns, views
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Moment, Names, Query, ZoneName
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.money import format_nanos
-from budget_bus.policy.budget import Budget
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.windows import Period, window_of
 from budget_bus.providers.names import canonical_provider
@@ -134,16 +133,6 @@ def _bounds(period: Period, query: UsageQuery, now: datetime, timezone: str) -> 
         message = f"the window {start.isoformat()} to {end.isoformat()} is empty; start must lie before end"
         raise Rejected("invalid query", [FieldError(wrong, message)])
     return start, end
-
-
-def concerns(budget: Budget, filters: Mapping[str, Sequence[str]]) -> bool:
-    """Whether the scope of *budget* does not contradict *filters*."""
-    rules = budget.spec.scope.rules
-    return all(
-        any(rules[name].admits(value) for value in values)
-        for name, values in filters.items()
-        if values and name in rules
-    )
 
 
 def grouped(sums: Iterable[S], group_by: Sequence[str]) -> list[tuple[dict[str, str | None], list[S]]]:

@@ -177,6 +177,22 @@ async def acknowledge(pool: asyncpg.Pool, alert_id: UUID, *, actor: str, now: da
     return dict(row)
 
 
+async def alert_raised_at(pool: asyncpg.Pool, alert_id: UUID) -> datetime | None:
+    """When an alert was raised; None if there is no such alert."""
+    raised_at: datetime | None = await pool.fetchval(_SQL["alert_raised_at"], alert_id)
+    return raised_at
+
+
+async def alerts_since(pool: asyncpg.Pool, raised_at: datetime, *, but: UUID, count: int) -> list[dict[str, Any]]:
+    """At most *count* alerts, newest first, raised at *raised_at* or later; all but the one named."""
+    return [dict(row) for row in await pool.fetch(_SQL["alerts_since"], raised_at, but, count)]
+
+
+async def booked(pool: asyncpg.Pool, event_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The ledger's rows of *event_ids*, of those that are in it."""
+    return {row["event_id"]: dict(row) for row in await pool.fetch(_SQL["booked"], list(event_ids))}
+
+
 async def server_version(pool: asyncpg.Pool) -> str:
     """The database server's version; asking proves that it answers."""
     return str(await pool.fetchval(_SQL["server_version"]))

@@ -1,0 +1,143 @@
+"""A feed as a WebSocket: refused with a reason, or accepted, told a snapshot and then what comes, and closed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import structlog
+from pydantic import BaseModel
+from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from budget_bus import metrics
+from budget_bus.http.feeds.feed import Feed, Message, Reader, Wants
+from budget_bus.http.feeds.outgoing import SLOW, Ending, Outgoing
+from budget_bus.http.parts import Parts
+from budget_bus.http.problems import ForeignOrigin, problem_of, respond
+from budget_bus.http.query import Query, read_query
+
+_FAREWELL_S = 10.0  # how long a client that reads too slowly may take until it has read why it is closed
+_LONGEST_REASON = 123  # bytes that a close frame has room for (RFC 6455, section 5.5)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedEndpoint:
+    """
+    A path with a feed. *name* is the one in the metrics. *wants* says for a query which messages are told, *snapshot*
+    what is told first; it begins before anything else is told, and may have *Outgoing* leave out what it says itself.
+    """
+
+    path: str
+    name: str
+    query: type[Query]
+    reader: Callable[[Parts], Reader]
+    wants: Callable[[Any], Wants]
+    snapshot: Callable[[Parts, Any, Any, Outgoing], Awaitable[BaseModel]]
+
+
+def feed_routes(endpoints: Iterable[FeedEndpoint], parts: Parts) -> list[WebSocketRoute]:
+    """A route for each feed. Nothing is opened before the first client comes, nor stays open after the last."""
+    return [WebSocketRoute(endpoint.path, FeedApp(endpoint, parts)) for endpoint in endpoints]
+
+
+class FeedApp:
+    """The ASGI app of one feed's path, with the one feed that all of its clients share."""
+
+    def __init__(self, endpoint: FeedEndpoint, parts: Parts) -> None:
+        self._endpoint, self._parts = endpoint, parts
+        self._feed: Feed[Any] = Feed(endpoint.name, lambda: endpoint.reader(parts))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        websocket = WebSocket(scope, receive, send)
+        with suppress(WebSocketDisconnect):
+            async with AsyncExitStack() as stack:
+                try:
+                    first, outgoing = await self._enter(websocket, stack)
+                except Exception as error:
+                    await _refuse(websocket, error)
+                    return
+                await websocket.accept()
+                await _converse(websocket, first, outgoing)
+            # It has left the feed by now: what it takes from here on is nobody else's time.
+            if outgoing.ended.done():
+                await self._end(websocket, outgoing.ended.result())
+
+    async def _enter(self, websocket: WebSocket, stack: AsyncExitStack) -> tuple[str, Outgoing]:
+        """
+        Who may listen, to what, and what is told first; all that can be wrong is so before the connection is accepted.
+
+        Raises:
+            Rejected, BudgetUnavailable and errors of the database.
+        """
+        # There are no API keys yet. Whoever may not read is to be refused here, with the headers of `websocket`.
+        _check_origin(websocket)
+        query = read_query(self._endpoint.query, websocket.query_params)
+        reader, outgoing = await stack.enter_async_context(self._feed.join(self._endpoint.wants(query)))
+        payload = await self._endpoint.snapshot(self._parts, query, reader, outgoing)
+        return Message(type="snapshot", at=self._parts.now(), payload=payload).model_dump_json(), outgoing
+
+    async def _end(self, websocket: WebSocket, ending: Ending) -> None:
+        if ending is SLOW:
+            metrics.WS_SLOW_CLOSED.labels(self._endpoint.name).inc()
+        # A peer that reads nothing any more never learns of it; the listening socket's time limit ends it.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL_S):
+                await websocket.close(*ending)
+
+
+def _check_origin(websocket: WebSocket) -> None:
+    """
+    Keep pages of other sites out: browsers let any page connect to any address, ours on the loopback too.
+
+    Raises:
+        ForeignOrigin: a browser names a page that is not from here.
+    """
+    origin, host = websocket.headers.get("origin"), websocket.headers.get("host", "")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise ForeignOrigin(f"a page from {origin} may not listen; it is open to pages from {host} and to programs")
+
+
+async def _converse(websocket: WebSocket, first: str, outgoing: Outgoing) -> None:
+    """Send until the client goes, is too slow, or the feed ends."""
+    sending = asyncio.create_task(_send(websocket, first, outgoing))
+    hearing = asyncio.create_task(_hear(websocket))
+    try:
+        first_of: set[asyncio.Future[Any]] = {sending, hearing, outgoing.ended}
+        await asyncio.wait(first_of, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sending.cancel()
+        hearing.cancel()
+        outcomes = await asyncio.gather(sending, hearing, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+async def _send(websocket: WebSocket, first: str, outgoing: Outgoing) -> None:
+    await websocket.send_text(first)
+    while True:
+        await websocket.send_text(await outgoing.get())
+
+
+async def _hear(websocket: WebSocket) -> None:
+    """Read what the client sends, which means nothing here, until it goes."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _refuse(websocket: WebSocket, error: Exception) -> None:
+    problem = problem_of(error)
+    if problem.status >= 500:
+        log.warning("a feed was refused", status=problem.status, exc_info=problem.status == 500, reason=repr(error))
+    if "websocket.http.response" in websocket.scope.get("extensions", {}):
+        await websocket.send_denial_response(respond(problem))
+    else:
+        await websocket.close(1008, problem.detail.encode()[:_LONGEST_REASON].decode(errors="ignore"))
