@@ -116,11 +116,16 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
     return Response(content, problem.status, headers, MEDIA_TYPE)
 
 
-async def _answer(_request: Request, error: Exception) -> Response:
+def response_of(error: Exception) -> Response:
+    """What the caller is answered for an error."""
     problem = problem_of(error)
     if problem.status == 503:
         log.warning("answered 503: %r", error)
     return respond(problem, {"Retry-After": "1"} if problem.status == 503 else None)
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    return response_of(error)
 
 
 async def _answer_http(_request: Request, error: Exception) -> Response:
