@@ -121,7 +121,8 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
     return Response(content, problem.status, headers, MEDIA_TYPE)
 
 
-async def _answer(_request: Request, error: Exception) -> Response:
+def response_of(error: Exception) -> Response:
+    """What the caller is answered for an error."""
     problem = problem_of(error)
     if problem.status == 503:
         log.warning("answered 503: %r", error)
@@ -129,6 +130,10 @@ async def _answer(_request: Request, error: Exception) -> Response:
     if isinstance(error, TooMany):
         headers["Retry-After"] = str(error.retry_after_s)
     return respond(problem, headers)
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    return response_of(error)
 
 
 async def _answer_http(_request: Request, error: Exception) -> Response:

@@ -41,11 +41,19 @@ class Outgoing:
             self._ignored.discard(key)
             return
         place = object() if key is None else key
-        if place not in self._waiting and len(self._waiting) == self._most:
+        if place not in self._waiting and len(self._waiting) >= self._most:
             self.end(SLOW)
             return
         self._waiting[place] = text
         self._filled.set()
+
+    def put_first(self, text: str) -> None:
+        """Have *text* sent before all that waits, however much that is."""
+        if not self.ended.done():
+            place = object()
+            self._waiting[place] = text
+            self._waiting.move_to_end(place, last=False)
+            self._filled.set()
 
     async def get(self) -> str:
         """Wait for the next message to send, and take it."""

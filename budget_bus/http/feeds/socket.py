@@ -19,7 +19,7 @@ from budget_bus import metrics
 from budget_bus.http.feeds.feed import Feed, Message, Reader, Wants
 from budget_bus.http.feeds.outgoing import SLOW, Ending, Outgoing
 from budget_bus.http.parts import Parts
-from budget_bus.http.problems import ForeignOrigin, problem_of, respond
+from budget_bus.http.problems import ForeignOrigin, problem_of, response_of
 from budget_bus.http.query import Query, read_query
 
 _FAREWELL_S = 10.0  # how long a client that reads too slowly may take until it has read why it is closed
@@ -60,19 +60,19 @@ class FeedApp:
         with suppress(WebSocketDisconnect):
             async with AsyncExitStack() as stack:
                 try:
-                    first, outgoing = await self._enter(websocket, stack)
+                    outgoing = await self._enter(websocket, stack)
                 except Exception as error:
                     await _refuse(websocket, error)
                     return
                 await websocket.accept()
-                await _converse(websocket, first, outgoing)
+                await _converse(websocket, outgoing)
             # It has left the feed by now: what it takes from here on is nobody else's time.
             if outgoing.ended.done():
                 await self._end(websocket, outgoing.ended.result())
 
-    async def _enter(self, websocket: WebSocket, stack: AsyncExitStack) -> tuple[str, Outgoing]:
+    async def _enter(self, websocket: WebSocket, stack: AsyncExitStack) -> Outgoing:
         """
-        Who may listen, to what, and what is told first; all that can be wrong is so before the connection is accepted.
+        Who may listen, to what, and what is told first: whatever is wrong is found before the connection is accepted.
 
         Raises:
             Rejected, BudgetUnavailable and errors of the database.
@@ -82,7 +82,9 @@ class FeedApp:
         query = read_query(self._endpoint.query, websocket.query_params)
         reader, outgoing = await stack.enter_async_context(self._feed.join(self._endpoint.wants(query)))
         payload = await self._endpoint.snapshot(self._parts, query, reader, outgoing)
-        return Message(type="snapshot", at=self._parts.now(), payload=payload).model_dump_json(), outgoing
+        # Into the queue, so that nothing keeps it once it is sent: it may be large, and the clients many.
+        outgoing.put_first(Message(type="snapshot", at=self._parts.now(), payload=payload).model_dump_json())
+        return outgoing
 
     async def _end(self, websocket: WebSocket, ending: Ending) -> None:
         if ending is SLOW:
@@ -105,9 +107,9 @@ def _check_origin(websocket: WebSocket) -> None:
         raise ForeignOrigin(f"a page from {origin} may not listen; it is open to pages from {host} and to programs")
 
 
-async def _converse(websocket: WebSocket, first: str, outgoing: Outgoing) -> None:
+async def _converse(websocket: WebSocket, outgoing: Outgoing) -> None:
     """Send until the client goes, is too slow, or the feed ends."""
-    sending = asyncio.create_task(_send(websocket, first, outgoing))
+    sending = asyncio.create_task(_send(websocket, outgoing))
     hearing = asyncio.create_task(_hear(websocket))
     try:
         first_of: set[asyncio.Future[Any]] = {sending, hearing, outgoing.ended}
@@ -121,8 +123,7 @@ async def _converse(websocket: WebSocket, first: str, outgoing: Outgoing) -> Non
             raise outcome
 
 
-async def _send(websocket: WebSocket, first: str, outgoing: Outgoing) -> None:
-    await websocket.send_text(first)
+async def _send(websocket: WebSocket, outgoing: Outgoing) -> None:
     while True:
         await websocket.send_text(await outgoing.get())
 
@@ -135,9 +136,9 @@ async def _hear(websocket: WebSocket) -> None:
 
 async def _refuse(websocket: WebSocket, error: Exception) -> None:
     problem = problem_of(error)
-    if problem.status >= 500:
-        log.warning("a feed was refused", status=problem.status, exc_info=problem.status == 500, reason=repr(error))
+    if problem.status == 500:
+        log.error("a feed cannot be entered", exc_info=error)
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
-        await websocket.send_denial_response(respond(problem))
+        await websocket.send_denial_response(response_of(error))
     else:
         await websocket.close(1008, problem.detail.encode()[:_LONGEST_REASON].decode(errors="ignore"))

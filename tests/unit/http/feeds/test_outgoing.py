@@ -37,6 +37,18 @@ async def test_of_one_key_only_the_newest_is_sent_in_the_place_of_the_first() ->
     assert await drained(outgoing) == ["usage 1", "daily 999", "usage 2"]
 
 
+async def test_a_snapshot_goes_first_and_always_fits() -> None:
+    outgoing = Outgoing(1)
+    outgoing.put("usage")
+    outgoing.put_first("snapshot")
+    assert not outgoing.ended.done()
+    assert await drained(outgoing) == ["snapshot", "usage"]
+    outgoing.put("usage")
+    outgoing.put("too much")
+    outgoing.put_first("snapshot")
+    assert await drained(outgoing) == []
+
+
 async def test_what_was_taken_is_followed_by_the_next_of_its_key() -> None:
     outgoing = Outgoing(1)
     outgoing.put("daily 1", "daily")
