@@ -78,6 +78,11 @@ class Keys:
             if not self._by_digest:
                 raise ConfigError(f"the keys file {path} has no keys; make one with `budget keys add NAME --role ROLE`")
 
+    @property
+    def asked_for(self) -> bool:
+        """Whether anybody needs a key."""
+        return self._path is not None
+
     def admit(self, connection: HTTPConnection, role: KeyRole | None) -> Principal:
         """
         Who sends this request, or wants this WebSocket, which needs *role*; what needs None is open to all.

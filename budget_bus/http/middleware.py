@@ -10,8 +10,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from budget_bus.http.problems import Problem, respond
+from budget_bus.errors import Forbidden
+from budget_bus.http.feeds.socket import refuse
+from budget_bus.http.problems import response_of
 from budget_bus.settings import Settings
 
 _SMALLEST_GZIP_BYTES: Final = 1024
@@ -47,15 +50,16 @@ class OwnPages:
         self.allowed = allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 403; a WebSocket is closed before it is accepted."""
-        if scope["type"] in ("http", "websocket") and self._foreign(HTTPConnection(scope)):
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008, "reason": "another site's page"})
-                return
-            detail = "the page of another site may not call this service; BUDGET_CORS_ORIGINS names those that may"
-            await respond(Problem(type="forbidden", title="Forbidden", status=403, detail=detail))(scope, receive, send)
+        """Pass the request on, or answer 403; a WebSocket is refused before it is accepted."""
+        if scope["type"] not in ("http", "websocket") or not self._foreign(HTTPConnection(scope)):
+            await self.app(scope, receive, send)
             return
-        await self.app(scope, receive, send)
+        origin = HTTPConnection(scope).headers["origin"]
+        error = Forbidden(f"a page from {origin} may not call this service; BUDGET_CORS_ORIGINS names those that may")
+        if scope["type"] == "websocket":
+            await refuse(WebSocket(scope, receive, send), error)
+        else:
+            await response_of(error)(scope, receive, send)
 
     def _foreign(self, connection: HTTPConnection) -> bool:
         origin = connection.headers.get("origin")

@@ -14,11 +14,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
-from budget_bus.http.budgets import BudgetView, views
+from budget_bus.http.budgets import BudgetView, concerns, views
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.query import Moment, ZoneName
 from budget_bus.http.route import Answer, Endpoint
-from budget_bus.http.usage import Group, Numbers, UsageFilters, concerns, group_names, grouped, numbers
+from budget_bus.http.usage import Group, Numbers, UsageFilters, group_names, grouped, numbers
 from budget_bus.money import format_nanos
 from budget_bus.policy.budget import Budget
 from budget_bus.policy.pricing import PRICE_CURRENCY

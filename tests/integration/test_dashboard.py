@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,6 +18,8 @@ import pytest
 from playwright.async_api import Browser, Page, Request, async_playwright, expect
 
 from budget_bus.http.server import gateway
+from budget_bus.keys.file import add_key, make_key
+from budget_bus.keys.key import KeyRole
 from budget_bus.local.ports import free_port
 from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import decider, settler
@@ -168,3 +172,34 @@ async def test_it_fits_a_phone(opened: Opened, client: httpx2.AsyncClient) -> No
     await expect(page.locator(".budget")).to_be_visible()
     await expect(page.locator("#top")).to_contain_text("bbb")
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_a_call_is_shown_when_it_is_made_without_asking_for_the_page_again(
+    opened: Opened, client: httpx2.AsyncClient
+) -> None:
+    await limit(client, period="daily", limit=1, name="daily")
+    page = await go(opened, client)
+    await expect(page.locator("#live")).to_contain_text("Waiting for calls")
+    await record(client)
+    await expect(page.locator("#live")).to_contain_text("openai/gpt-4o")
+    await expect(page.locator('[data-period="daily"] b')).to_have_text("0.25 USD")
+    await expect(page.locator(".budget")).to_contain_text("0.25 spent")
+
+
+async def test_with_keys_it_asks_for_one_and_uses_it_for_the_feeds_too(
+    browser: Browser, kafka: str, settings: Settings, tmp_path: Path
+) -> None:
+    await apply_topics(settings)
+    keys = tmp_path / "keys.json"
+    add_key(keys, make_key("bdgt_x", name="x", roles=[KeyRole.READ], components=[], created_at=datetime.now(UTC)))
+    here = settings.model_copy(update={"host": "127.0.0.1", "port": free_port(), "api_keys_file": keys})
+    async with settler(settings), gateway(here):
+        page = await browser.new_page()
+        await page.goto(f"http://127.0.0.1:{here.port}")
+        await expect(page.locator("#key-form")).to_be_visible()
+        await page.locator("#key").fill("bdgt_x")
+        async with page.expect_websocket() as opening:
+            await page.get_by_role("button", name="Use it").click()
+        await (await opening.value).wait_for_event("framereceived")
+        await expect(page.locator("#health")).to_contain_text("all well")
+        await expect(page.locator("#key-form")).to_be_hidden()

@@ -10,6 +10,8 @@ from typing import Any
 import asyncpg
 import httpx2
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from budget_bus.client import AsyncBudgetClient
 from budget_bus.errors import Forbidden, Unauthorized
@@ -117,3 +119,19 @@ async def test_without_keys_nothing_listens_where_others_are(kafka: str, setting
     result = await budget(everywhere, "serve", "gateway", code=2)
     assert "BUDGET_API_KEYS_FILE" in result.err
     assert "budget keys add" in result.err
+
+
+async def test_a_feed_needs_a_key_that_may_read_and_a_browser_can_offer_it(served: Settings, admin: str) -> None:
+    feed = f"ws://127.0.0.1:{served.port}/ws"
+    checker = await in_force(served, "checker", "--role", "check")
+    for key, status in ((None, 401), ("bdgt_nobody-s", 401), (checker, 403)):
+        for offered in ({"additional_headers": bearer(key)}, {"subprotocols": ["budget.v1", f"bearer.{key}"]}):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(feed, **(offered if key else {}))
+            assert refused.value.response.status_code == status
+    async with connect(feed, additional_headers=bearer(admin)) as heard:
+        assert '"snapshot"' in str(await heard.recv())
+    async with connect(feed, subprotocols=["budget.v1", f"bearer.{admin}"]) as heard:
+        # Never the key itself: what was chosen is told to whoever looks at the connection.
+        assert heard.subprotocol == "budget.v1"
+        assert '"snapshot"' in str(await heard.recv())

@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Final
 
 import structlog
 from pydantic import BaseModel
@@ -16,12 +15,16 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from budget_bus import metrics
+from budget_bus.http.admission import Keys
 from budget_bus.http.feeds.feed import Feed, Message, Reader, Wants
 from budget_bus.http.feeds.outgoing import SLOW, Ending, Outgoing
 from budget_bus.http.parts import Parts
-from budget_bus.http.problems import ForeignOrigin, problem_of, response_of
+from budget_bus.http.problems import problem_of, response_of
 from budget_bus.http.query import Query, read_query
+from budget_bus.keys.key import KeyRole
 
+PROTOCOL: Final = "budget.v1"
+_KEY: Final = "bearer."  # what a browser puts before its key among the protocols that it offers
 _FAREWELL_S = 10.0  # how long a client that reads too slowly may take until it has read why it is closed
 _LONGEST_REASON = 123  # bytes that a close frame has room for (RFC 6455, section 5.5)
 
@@ -62,9 +65,9 @@ class FeedApp:
                 try:
                     outgoing = await self._enter(websocket, stack)
                 except Exception as error:
-                    await _refuse(websocket, error)
+                    await refuse(websocket, error)
                     return
-                await websocket.accept()
+                await websocket.accept(PROTOCOL if PROTOCOL in scope.get("subprotocols", ()) else None)
                 await _converse(websocket, outgoing)
             # It has left the feed by now: what it takes from here on is nobody else's time.
             if outgoing.ended.done():
@@ -77,8 +80,7 @@ class FeedApp:
         Raises:
             Rejected, BudgetUnavailable and errors of the database.
         """
-        # There are no API keys yet. Whoever may not read is to be refused here, with the headers of `websocket`.
-        _check_origin(websocket)
+        _check_key(websocket, self._parts.keys)
         query = read_query(self._endpoint.query, websocket.query_params)
         reader, outgoing = await stack.enter_async_context(self._feed.join(self._endpoint.wants(query)))
         payload = await self._endpoint.snapshot(self._parts, query, reader, outgoing)
@@ -95,16 +97,17 @@ class FeedApp:
                 await websocket.close(*ending)
 
 
-def _check_origin(websocket: WebSocket) -> None:
+def _check_key(websocket: WebSocket, keys: Keys) -> None:
     """
-    Keep pages of other sites out: browsers let any page connect to any address, ours on the loopback too.
-
     Raises:
-        ForeignOrigin: a browser names a page that is not from here.
+        Unauthorized, Forbidden: it has no key of the role read.
     """
-    origin, host = websocket.headers.get("origin"), websocket.headers.get("host", "")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-        raise ForeignOrigin(f"a page from {origin} may not listen; it is open to pages from {host} and to programs")
+    # A browser sends no headers of ours with a WebSocket, but it can offer protocols.
+    offered = [name.removeprefix(_KEY) for name in websocket.scope.get("subprotocols", ()) if name.startswith(_KEY)]
+    if keys.asked_for and offered and "authorization" not in websocket.headers:
+        keys.principal_of(offered[0]).need(KeyRole.READ)
+    else:
+        keys.admit(websocket, KeyRole.READ)
 
 
 async def _converse(websocket: WebSocket, outgoing: Outgoing) -> None:
@@ -134,7 +137,8 @@ async def _hear(websocket: WebSocket) -> None:
         pass
 
 
-async def _refuse(websocket: WebSocket, error: Exception) -> None:
+async def refuse(websocket: WebSocket, error: Exception) -> None:
+    """Answer *error* as over HTTP, or where the server cannot, close with its words."""
     problem = problem_of(error)
     if problem.status == 500:
         log.error("a feed cannot be entered", exc_info=error)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from budget_bus.http.admission import Keys
 from budget_bus.http.feeds.alerts import FEED
 from budget_bus.http.feeds.socket import FeedApp
+from budget_bus.http.middleware import OwnPages
 from budget_bus.http.parts import Parts
 
 
@@ -30,8 +33,10 @@ async def test_without_denial_responses_it_is_closed_with_the_reason(
         sent.append(message)
 
     # Nothing of the parts is needed to be refused.
-    app = FeedApp(FEED, Parts(None, None, None, None))  # type: ignore[arg-type]
-    await app({"type": "websocket", "path": FEED.path, "headers": headers, "query_string": query}, receive, send)
+    app = FeedApp(FEED, cast(Parts, SimpleNamespace(keys=Keys(None))))
+    await OwnPages(app, frozenset())(
+        {"type": "websocket", "path": FEED.path, "headers": headers, "query_string": query}, receive, send
+    )
     (closing,) = sent
     assert (closing["type"], closing["code"]) == ("websocket.close", 1008)
     assert closing["reason"].startswith(reason)
