@@ -18,6 +18,7 @@ from budget_bus.cli import (
     holds,
     keys,
     limits,
+    mcp,
     prices,
     recalculate,
     reconcile,
@@ -47,6 +48,7 @@ _COMMANDS = (
     ("get-usage", usage.get_usage),
     ("import", import_usage),
     ("recalculate", recalculate.recalculate),
+    ("mcp", mcp.mcp),
 )
 _GROUPS: tuple[tuple[str, typer.Typer], ...] = (
     ("limits", limits.limits),

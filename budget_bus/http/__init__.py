@@ -15,6 +15,6 @@ limit_body.py     bodies of limits           limit_spec.py     what becomes of a
 usage.py     GET /api/usage/{period}    limits.py  /api/limits                 budgets.py  budgets with their balances
 holds.py     /api/holds                 alerts.py  /api/alerts                 status.py   GET /api/status
 integrations.py   GET /api/integrations    reports.py  GET /api/reports/summary    export.py  GET /api/reports/export
-feeds/       /ws and /ws/alerts, live
+feeds/       /ws and /ws/alerts, live    agents.py  /mcp/
 health.py    /health/live, /health/ready, /metrics                 lag.py     how far the consumers are behind
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from budget_bus.http import (
     alerts,
@@ -26,6 +27,7 @@ from budget_bus.http import (
     status,
     usage,
 )
+from budget_bus.http.agents import Agents
 from budget_bus.http.feeds import alerts as alert_feed
 from budget_bus.http.feeds import budgets as budget_feed
 from budget_bus.http.feeds.socket import FeedEndpoint, feed_routes
@@ -58,9 +60,21 @@ FEEDS: tuple[FeedEndpoint, ...] = (budget_feed.FEED, alert_feed.FEED)
 
 
 def build_app(parts: Parts) -> Starlette:
-    """The gateway's app over opened parts; it opens and closes nothing itself."""
-    return Starlette(
+    """
+    The gateway's app over opened parts. It opens and closes nothing itself; its `agents_of` must run for /mcp/ to
+    answer.
+    """
+    app = Starlette(
         routes=[*routes(ENDPOINTS, parts), *feed_routes(FEEDS, parts), *docs.routes(ENDPOINTS), *dashboard.routes()],
         exception_handlers=handlers(),
         middleware=middleware(parts.settings),
     )
+    app.state.agents = Agents(app, parts.keys)
+    app.router.routes.append(Mount("/mcp", app=app.state.agents))
+    return app
+
+
+def agents_of(app: Starlette) -> Agents:
+    """The app below /mcp/ of a gateway's app."""
+    agents: Agents = app.state.agents
+    return agents

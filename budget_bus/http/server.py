@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 
 from budget_bus.errors import ConfigError
 from budget_bus.http.admission import Keys
-from budget_bus.http.app import build_app
+from budget_bus.http.app import agents_of, build_app
 from budget_bus.http.lag import LogEnds
 from budget_bus.http.pace import Pace
 from budget_bus.http.parts import Parts
@@ -55,8 +55,7 @@ async def gateway(settings: Settings) -> AsyncIterator[Starlette]:
     """
     check_exposure(settings)
     with _listening(settings.host, settings.port) as listener:
-        async with open_parts(settings) as parts:
-            app = build_app(parts)
+        async with open_parts(settings) as parts, agents_of(app := build_app(parts)).running():
             server = _Server(
                 uvicorn.Config(
                     app,

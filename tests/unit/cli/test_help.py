@@ -28,6 +28,7 @@ COMMANDS = (
     ["keys", "revoke"],
     ["decisions", "list"],
     ["decisions", "show"],
+    ["mcp"],
     ["alerts", "list"],
     ["alerts", "ack"],
     ["alerts", "watch"],
