@@ -34,7 +34,6 @@ from budget_bus.errors import BudgetError, BudgetExceeded, BudgetUnavailable, Co
 app = typer.Typer(
     help="Budgets for LLM calls: limits that hold, usage that is counted once.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -242,7 +242,7 @@ function whatIf() {
   const taken = Number(budget.spent) + Number(budget.held) + Number(budget.unconfirmed);
   const said = [limit > 0 ? `${((taken / limit) * 100).toFixed(1)} % of it would be taken now` : "nothing would be left"];
   const outlook = state.outlook.get(budget.budget_id);
-  if (outlook?.forecast) said.push(Number(outlook.forecast.expected) > limit ? "at the present rate it would run out before the window ends" : "at the present rate it would last");
+  if (outlook?.forecast) said.push(taken + Number(outlook.forecast.expected) - Number(budget.spent) > limit ? "at the present rate it would run out before the window ends" : "at the present rate it would last");
   if (past?.length) {
     const passed = past.filter((one) => Number(one.spent) > limit).length;
     said.push(`${passed} of the last ${past.length} windows spent more`);
