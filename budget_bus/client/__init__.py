@@ -3,7 +3,7 @@ The HTTP clients of the gateway; importing them loads no server.
 
 steps.py   what both clients do, as generators of requests: built, retried and read in one place
 sync.py    BudgetClient and its guard          aio.py  AsyncBudgetClient and its guard
-spool.py   usage that could not be sent, in a file
+spool.py   usage that could not be sent           streaming.py  what the chunks of an answer say
 """
 
 from typing import TYPE_CHECKING, Any

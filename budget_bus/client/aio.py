@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -12,8 +14,13 @@ import httpx2
 from budget_bus.client import steps
 from budget_bus.client.spool import LIMIT_BYTES, Spool
 from budget_bus.client.steps import GuardState, Info, OnUnavailable, Request, Response, Steps
+from budget_bus.client.streaming import StreamedUsage
+from budget_bus.errors import BudgetError
 
 T = TypeVar("T")
+C = TypeVar("C")
+
+log = logging.getLogger(__name__)
 
 
 class AsyncBudgetClient:
@@ -120,7 +127,21 @@ class AsyncGuard:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the hold as it is: settled, given back, or else to expire."""
+        """As `Guard.__exit__`."""
+        try:
+            await self._client._run(self._state.settle_stream(self._client._spool))
+        except BudgetError as failure:
+            if error is None:
+                raise
+            log.warning("the stream's usage is not recorded, its hold stays until it expires: %s", failure)
+
+    async def stream(self, chunks: AsyncIterable[C]) -> AsyncIterator[C]:
+        """As `Guard.stream`."""
+        streamed = self._state.streamed = StreamedUsage()
+        async for chunk in chunks:
+            streamed.take(chunk)
+            yield chunk
+        await self._client._run(self._state.settle_stream(self._client._spool))
 
     async def settle(self, **usage: Any) -> Info:
         """Record what the call used, as `record_usage`; it may be repeated after BudgetUnavailable."""

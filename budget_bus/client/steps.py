@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from budget_bus.client.spool import Event, Spool
+from budget_bus.client.streaming import StreamedUsage
 from budget_bus.errors import (
     BudgetError,
     BudgetExceeded,
@@ -273,6 +274,7 @@ class GuardState:
         self.fields = {"request_id": str(new_id()), **_given(fields)}
         self.event_id = str(new_id())
         self.info: Info = {}
+        self.streamed: StreamedUsage | None = None
         self._closed = False
 
     def enter(self, on_unavailable: OnUnavailable) -> Steps[None]:
@@ -289,6 +291,17 @@ class GuardState:
         recorded = yield from record(event, spool)
         self._closed = True
         return recorded
+
+    def settle_stream(self, spool: Spool | None = None) -> Steps[Info | None]:
+        """
+        Record what the stream that was begun says, or what can be estimated of it; None if there was none, or it is
+        recorded already, or nothing can be said of it: its hold stays then until it expires.
+        """
+        streamed, self.streamed = self.streamed, None
+        if streamed is None or self._closed:
+            return None
+        usage = streamed.fields(str(self.fields["provider"]), str(self.fields["model"]), self.fields)
+        return None if usage is None else (yield from self.settle(usage, spool))
 
     def void(self, reason: str | None) -> Steps[None]:
         """Give the hold back, if one was placed."""

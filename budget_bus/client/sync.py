@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from budget_bus.client import steps
 from budget_bus.client.spool import LIMIT_BYTES, Spool
 from budget_bus.client.steps import GuardState, Info, OnUnavailable, Request, Response, Steps
+from budget_bus.client.streaming import StreamedUsage
+from budget_bus.errors import BudgetError
 
 # ruff: noqa: PLC0415 - whoever imports a client must not wait for what only its requests need.
 
 T = TypeVar("T")
+C = TypeVar("C")
+
+log = logging.getLogger(__name__)
 
 
 class BudgetClient:
@@ -165,7 +172,28 @@ class Guard:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the hold as it is: settled, given back, or else to expire."""
+        """
+        Settle a stream that was begun, as far as it came; else leave the hold as it is: settled, given back, or else to
+        expire. An error on the way out is only logged if the block has ended with one of its own.
+        """
+        try:
+            self._client._run(self._state.settle_stream(self._client._spool))
+        except BudgetError as failure:
+            if error is None:
+                raise
+            log.warning("the stream's usage is not recorded, its hold stays until it expires: %s", failure)
+
+    def stream(self, chunks: Iterable[C]) -> Iterator[C]:
+        """
+        Pass the chunks of an answer through, and settle the call with what they say when they end: the provider's
+        numbers, else an estimate of the text that came, marked as `estimated`. A stream that is broken off is settled
+        so when the guard is left. OpenAI's, Anthropic's, Google's and Ollama's chunks are known, as JSON or as objects.
+        """
+        streamed = self._state.streamed = StreamedUsage()
+        for chunk in chunks:
+            streamed.take(chunk)
+            yield chunk
+        self._client._run(self._state.settle_stream(self._client._spool))
 
     def settle(self, **usage: Any) -> Info:
         """Record what the call used, as `record_usage`; it may be repeated after BudgetUnavailable."""

@@ -54,7 +54,9 @@ def broken_links(text: str, root: Path = ROOT) -> list[str]:
             continue
         file, _, anchor = link.partition("#")
         target = root / file
-        there = target.read_text(encoding="utf-8") if target.is_file() else "" if file else text
+        there = (
+            target.read_text(encoding="utf-8") if target.is_file() and target.suffix == ".md" else "" if file else text
+        )
         if not target.exists() or (anchor and anchor not in anchors(there)):
             broken.append(link)
     return broken
