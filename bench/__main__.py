@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, dashboard, feed, lease, machine, report, restate, settle
+from bench import checks, dashboard, feed, lease, machine, report, restate, settle, startup
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
@@ -97,6 +97,11 @@ async def _dashboard(stack: Stack, _options: argparse.Namespace) -> AsyncIterato
         yield side
 
 
+async def _startup(_stack: Stack, _options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    yield await asyncio.to_thread(startup.floor)
+    yield await asyncio.to_thread(startup.ours)
+
+
 _BENCHMARKS: dict[str, Measure] = {
     "settle": _settle,
     "check": _check,
@@ -104,6 +109,7 @@ _BENCHMARKS: dict[str, Measure] = {
     "restate": _restate,
     "feed": _feed,
     "dashboard": _dashboard,
+    "startup": _startup,
 }
 
 

@@ -20,6 +20,8 @@ _UNITS = {
     "used_up_per_second": "calls/s",
     "rows_per_second": "rows/s",
     "first_paint_ms": "ms",
+    "import_ms": "ms",
+    "help_ms": "ms",
     "update_ms": "ms",
     "delivered_per_second": "alerts/s",
     "kib_per_client": "KiB",
@@ -28,6 +30,8 @@ _WHAT = {
     "voided_per_second": "lease, each voided",
     "used_up_per_second": "lease, used up",
     "first_paint_ms": "dashboard, first paint",
+    "import_ms": "import budget.client",
+    "help_ms": "budget --help",
     "update_ms": "dashboard, update",
     "kib_per_client": "feed, memory of a client",
 }
@@ -60,6 +64,8 @@ for events/s, checks/s and calls/s higher is better, for ms lower is.
   alerts, from before an alert is published until a client has it, one alert at a time; alerts/s counts each client's,
   with 100 published at once; memory is the growth of the resident set. Floor: a consumer and the broadcast of the
   package websockets, without snapshot, queue, filter or the stuck client. All clients are in one process.
+* **startup**: a new process that imports `budget.client`, and one that prints `budget --help`; medians of 15. Floor: an
+  interpreter that does nothing.
 
 PostgreSQL runs with `fsync = on`, Kafka with one node and `acks = all`. Clients, processes, PostgreSQL and Kafka share
 the machine's cores. `python -m bench --help` tells how to measure again.
