@@ -23,7 +23,14 @@ _ALLOCATION = "<COMPONENT>_ALLOCATION"
 
 # Read from the environment by what is not a process of the service: the tests, `budget up` and the commands; and what
 # a command's help calls its argument.
-_NO_SETTINGS = {"BUDGET_REQUIRE_KAFKA", "BUDGET_TEST_KAFKA_BOOTSTRAP_SERVERS", "BUDGET_API_KEY", "BUDGET_ID"}
+_NO_SETTINGS = {
+    "BUDGET_REQUIRE_KAFKA",
+    "BUDGET_REQUIRE_CHROMIUM",
+    "BUDGET_TEST_KAFKA_BOOTSTRAP_SERVERS",
+    "BUDGET_TEST_SCHEMATHESIS_EXAMPLES",
+    "BUDGET_API_KEY",
+    "BUDGET_ID",
+}
 _COMMAND: Any = typer.main.get_command(app)
 
 # Paths in backquotes that are no files of the repository: they are made, or are somebody else's.
