@@ -149,6 +149,7 @@ function draw(report, dimension, ranked) {
 }
 
 function showOpen(report) {
+  state.report = report;
   const lines = [
     report.unpriced.requests ? `${whole(report.unpriced.requests)} calls of models without a price (${whole(report.unpriced.total_tokens)} tokens): their cost is in no sum.` : null,
     report.unconfirmed_holds ? `${whole(report.unconfirmed_holds)} holds are unconfirmed, ${report.unconfirmed} ${report.currency}: nothing was heard of their calls.` : null,
@@ -311,6 +312,7 @@ async function alerts() {
 
 async function integrations() {
   state.integrations = (await ask("/api/integrations")).items;
+  if (state.report) showOpen(state.report);
 }
 
 // A part that is asked for while it is being asked for is asked for once more afterwards, and not more often.
