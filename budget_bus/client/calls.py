@@ -31,6 +31,7 @@ class GuardState:
         self._occurred_at = ""
         self._closed = False
         self._seen: Seen | None = None
+        self._begun = False
         self._streaming = False
         self._streamed: dict[str, Any] = {}
 
@@ -84,7 +85,8 @@ class GuardState:
 
     def begin(self) -> None:
         """The stream is read from now on, so the call is known to have been made."""
-        self._streaming = not self._closed
+        if not self._begun:
+            self._begun, self._streaming = True, not self._closed
 
     @property
     def streaming(self) -> bool:

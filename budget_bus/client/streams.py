@@ -53,8 +53,6 @@ class Seen:
         from budget_bus.producers.responses import usage_fields
 
         chunks = [self._first, *self._kinds.values()] if self._first is not None else []
-        if chunks and not self._known:
-            log.warning("the stream has none of the forms that are known, so its text is not counted")
         try:
             fields = usage_fields(self._provider, self._model, chunks)
         except Rejected as error:
@@ -89,6 +87,8 @@ class Seen:
             del self._kinds[next(iter(self._kinds))]
 
     def _output_tokens(self) -> int:
+        if self._first is not None and not self._known:
+            log.warning("the stream has none of the forms that are known, so nothing of its output is counted")
         text = self._text.getvalue()
         counted = self._count(text)
         return counted if self._length <= len(text) else counted * self._length // len(text)

@@ -32,7 +32,11 @@ def _has(*keys: str) -> Callable[[Chunk], bool]:
 
 # The first that fits counts. Not here, for it is no text: audio, images, and the signatures of thoughts.
 FORMS = (
-    Form("OpenAI's audio and image events", _starts("response.audio.delta", "response.image_generation"), ()),
+    Form(
+        "OpenAI's audio and image events",
+        _starts("response.audio.delta", "response.image_gen", "image_gen", "image_edit"),
+        (),
+    ),
     Form("OpenAI's responses", _starts("response."), ("delta",)),
     Form(
         "Anthropic's messages",
