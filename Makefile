@@ -37,7 +37,7 @@ bench: $(VENV) ## Run the benchmarks
 
 lock: $(VENV) ## Resolve the dependencies anew into requirements.lock
 	$(PIP) install --upgrade uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --upgrade -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --no-strip-extras --generate-hashes --upgrade -o requirements.lock
 
 venv: $(VENV) ## Make .venv from requirements.lock
 

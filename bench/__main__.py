@@ -1,4 +1,4 @@
-"""`python -m bench`: measure settling, checks, leases and restating beside their floors; see `--help`."""
+"""`python -m bench`: settling, checks, leases, restating, feeds and the dashboard, each beside its floor."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, lease, machine, report, restate, settle
+from bench import checks, dashboard, feed, lease, machine, report, restate, settle, startup
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
@@ -27,7 +27,8 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="turns of floor and ours (default 3, quick 1)")
     parser.add_argument("--admissions", type=int, help="calls admitted from leases (default 1000000, quick 100000)")
     parser.add_argument("--rows", type=int, help="ledger rows to restate (default 1000000, quick 20000)")
-    parser.add_argument("--only", choices=("settle", "check", "lease", "restate"), help="one of the four")
+    parser.add_argument("--clients", type=int, help="WebSocket clients of a feed (default 2000, quick 200)")
+    parser.add_argument("--only", choices=[*_BENCHMARKS], help="one of these")
     parser.add_argument("--quick", action="store_true", help="a short look; too short to compare")
     parser.add_argument("--no-save", action="store_true", help="print only, write nothing to bench/results/")
     options = parser.parse_args(arguments)
@@ -35,6 +36,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     options.checks = options.checks or (100 if options.quick else 1_000)
     options.admissions = options.admissions or (100_000 if options.quick else 1_000_000)
     options.rows = options.rows or (20_000 if options.quick else 1_000_000)
+    options.clients = options.clients or (200 if options.quick else 2_000)
     options.rounds = options.rounds or (1 if options.quick else 3)
     return options
 
@@ -46,8 +48,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         about = {"at": datetime.now(UTC).isoformat(), **machine.commit(), "machine": machine.machine(stack)}
         benchmarks = {
             name: await _in_turns(name, measure, stack, options)
-            for name, measure in (("settle", _settle), ("check", _check), ("lease", _lease), ("restate", _restate))
-            if options.only in (None, name)
+            for name, measure in _BENCHMARKS.items()
+            if options.only == name or (options.only is None and _is_possible(name))
         }
     return {
         **about,
@@ -56,7 +58,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "rounds": options.rounds,
         "workload": f"{options.events:,} usage events; {options.checks:,} checks one at a time, {4 * options.checks:,} "
         f"in flight; {options.admissions:,} admissions; {options.rows:,} rows restated, {restate.SETTLED:,} events "
-        f"settled meanwhile. Budgets in settle: {settle.BUDGETS}.",
+        f"settled meanwhile; {feed.ONE_BY_ONE + feed.TOGETHER} alerts to each of {options.clients:,} clients. Budgets "
+        f"in settle: {settle.BUDGETS}.",
         "benchmarks": benchmarks,
     }
 
@@ -82,6 +85,39 @@ async def _lease(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dic
 async def _restate(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     yield await restate.floor(stack, options.rows)
     yield await restate.ours(stack, options.rows)
+
+
+async def _feed(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    yield await feed.floor(stack, options.clients)
+    yield await feed.ours(stack, options.clients)
+
+
+async def _dashboard(stack: Stack, _options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    async for side in dashboard.rounds(stack):
+        yield side
+
+
+async def _startup(_stack: Stack, _options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    yield await asyncio.to_thread(startup.floor)
+    yield await asyncio.to_thread(startup.ours)
+
+
+_BENCHMARKS: dict[str, Measure] = {
+    "settle": _settle,
+    "check": _check,
+    "lease": _lease,
+    "restate": _restate,
+    "feed": _feed,
+    "dashboard": _dashboard,
+    "startup": _startup,
+}
+
+
+def _is_possible(name: str) -> bool:
+    lacking = dashboard.lacking() if name == "dashboard" else None
+    if lacking:
+        tell(f"{name}: left out, {lacking}")
+    return not lacking
 
 
 async def _in_turns(name: str, measure: Measure, stack: Stack, options: argparse.Namespace) -> dict[str, Any]:

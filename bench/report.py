@@ -19,8 +19,22 @@ _UNITS = {
     "voided_per_second": "calls/s",
     "used_up_per_second": "calls/s",
     "rows_per_second": "rows/s",
+    "first_paint_ms": "ms",
+    "import_ms": "ms",
+    "help_ms": "ms",
+    "update_ms": "ms",
+    "delivered_per_second": "alerts/s",
+    "kib_per_client": "KiB",
 }
-_WHAT = {"voided_per_second": "lease, each voided", "used_up_per_second": "lease, used up"}
+_WHAT = {
+    "voided_per_second": "lease, each voided",
+    "used_up_per_second": "lease, used up",
+    "first_paint_ms": "dashboard, first paint",
+    "import_ms": "import budget.client",
+    "help_ms": "budget --help",
+    "update_ms": "dashboard, update",
+    "kib_per_client": "feed, memory of a client",
+}
 
 _INTRODUCTION = """# Benchmarks
 
@@ -42,6 +56,16 @@ for events/s, checks/s and calls/s higher is better, for ms lower is.
 * **restate**: ledger rows that get a corrected price, with what they cost before, their rollups and balances, by one
   connection while one settler process settles events. The difference that is shown first is not in the time. Floor: one
   `UPDATE` of one column of as many rows. Both with `synchronous_commit = on`.
+* **dashboard**: first contentful paint in a Chromium with an empty cache, with 90 days of real traffic in the ledger
+  (28,185 calls); and from sending a call to `POST /api/record` until the page shows it. Floor: the first paint of one
+  word from the same gateway, and `POST /api/record?wait=true`, which is answered once the call is in the ledger.
+* **feed**: alerts on the topic `budget.alerts` to all WebSocket clients of one gateway process, while one client more
+  reads nothing: each of the others hears each alert once, or there is no result. p50 and p99 are over clients and
+  alerts, from before an alert is published until a client has it, one alert at a time; alerts/s counts each client's,
+  with 100 published at once; memory is the growth of the resident set. Floor: a consumer and the broadcast of the
+  package websockets, without snapshot, queue, filter or the stuck client. All clients are in one process.
+* **startup**: a new process that imports `budget.client`, and one that prints `budget --help`; medians of 15. Floor: an
+  interpreter that does nothing.
 
 PostgreSQL runs with `fsync = on`, Kafka with one node and `acks = all`. Clients, processes, PostgreSQL and Kafka share
 the machine's cores. `python -m bench --help` tells how to measure again.

@@ -71,10 +71,10 @@ class Stack:
         return load_settings(self._settings(database_url, "bench"), env_file=Path(os.devnull))
 
     @asynccontextmanager
-    async def role(self, name: str, database_url: str) -> AsyncIterator[Child]:
-        """One of our roles as a process, as an operator starts it."""
+    async def role(self, name: str, database_url: str, **settings: str) -> AsyncIterator[Child]:
+        """One of our roles as a process, as an operator starts it, with further *settings*."""
         command = ("budget_bus.cli", "serve", name)
-        async with self._process(name, command, self._settings(database_url, f"{name}-0")) as child:
+        async with self._process(name, command, {**self._settings(database_url, f"{name}-0"), **settings}) as child:
             yield child
 
     @asynccontextmanager

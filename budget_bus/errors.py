@@ -6,6 +6,8 @@ BudgetError
 |  `- Fenced          another owner took the partition; this one must rejoin before it works again
 |- Rejected           the message's or request's own fault: dead letter, HTTP 4xx, exit status 1
 |  |- NotFound        what it names does not exist
+|  |- Unauthorized    the gateway asks for a key, and got none that it knows
+|  |- Forbidden       the key may not do this
 |  `- Conflict        the same id was used before with a different content
 |- BudgetUnavailable  the service, broker or database is away, or no answer came in time
 |- BudgetExceeded     a guard's check was denied
@@ -56,6 +58,14 @@ class Rejected(BudgetError):
 
 class NotFound(Rejected):
     """What the request names does not exist."""
+
+
+class Unauthorized(Rejected):
+    """No key was sent, or none that is known."""
+
+
+class Forbidden(Rejected):
+    """The key is known, and may not do what was asked for."""
 
 
 class Conflict(Rejected):

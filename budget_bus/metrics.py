@@ -62,3 +62,9 @@ NOTIFICATIONS = Counter(
 NOTIFICATION_RETRIES = Counter(
     "budget_bus_notification_retries_total", "Attempts that are made again", ["channel"], registry=REGISTRY
 )
+# Falls to zero while dashboards are open: this gateway or the way to it broke; clients connect again by themselves.
+WS_CLIENTS = Gauge("budget_bus_ws_clients", "Clients that listen to a feed", ["feed"], registry=REGISTRY)
+# Grows: a client reads slower than events come. Have it ask with ?component=, or read in a thread of its own.
+WS_SLOW_CLOSED = Counter(
+    "budget_bus_ws_slow_closed_total", "Clients closed for reading too slowly", ["feed"], registry=REGISTRY
+)

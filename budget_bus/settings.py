@@ -100,6 +100,13 @@ def _webhook_secret(value: SecretStr) -> SecretStr:
     return value
 
 
+def _api_key(value: SecretStr) -> SecretStr:
+    key = value.get_secret_value()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("is not a key as `budget keys add` prints it")
+    return value
+
+
 def _addresses(text: str) -> str:
     found = [address for _, address in getaddresses([text])]
     if not text.isprintable() or not all(re.fullmatch(r"[^@\s]+@[^@\s]+", address) for address in found):
@@ -107,13 +114,23 @@ def _addresses(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> str:
+    for origin in filter(None, (part.strip() for part in text.split(","))):
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}" or not parts.hostname:
+            raise ValueError(f"{origin!r} is not an origin such as https://board.example; separate several by commas")
+    return text
+
+
 Amount = Annotated[str, AfterValidator(_amount)]
+Origins = Annotated[str, AfterValidator(_origins)]
 Currency = Annotated[str, AfterValidator(_currency)]
 TimeZone = Annotated[str, AfterValidator(_timezone)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 HttpUrl = Annotated[SecretStr, AfterValidator(_http_url)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
+ApiKey = Annotated[SecretStr, AfterValidator(_api_key)]
 Addresses = Annotated[str, AfterValidator(_addresses)]
 PolicyName = Literal["IGNORE", "WARN", "SOFT_LIMIT", "HARD_LIMIT"]
 
@@ -167,6 +184,9 @@ class Settings(BaseSettings):
     stale_after_s: int = Field(30, ge=1)
     stale_policy: Literal["allow", "deny"] = "allow"
     api_keys_file: Path | None = None
+    cors_origins: Origins | None = None
+    rate_limit_per_s: int | None = Field(None, ge=1, le=1_000_000)
+    api_key: ApiKey | None = None
 
     notify_webhook_url: HttpUrl | None = None
     notify_webhook_secret: WebhookSecret | None = None

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 hypothesis_settings.register_profile("budget", deadline=None)
 hypothesis_settings.load_profile("budget")
 
-_FOR_TESTS = ("BUDGET_TEST_", "BUDGET_REQUIRE_KAFKA")
+_FOR_TESTS = ("BUDGET_TEST_", "BUDGET_REQUIRE_")
 
 
 def pytest_configure() -> None:

@@ -9,11 +9,16 @@ from collections.abc import Sequence
 import typer
 
 from budget_bus.cli import (
+    alerts,
     config,
     database,
+    debug,
     decisions,
     dlq,
+    holds,
+    keys,
     limits,
+    mcp,
     prices,
     recalculate,
     reconcile,
@@ -29,7 +34,6 @@ from budget_bus.errors import BudgetError, BudgetExceeded, BudgetUnavailable, Co
 app = typer.Typer(
     help="Budgets for LLM calls: limits that hold, usage that is counted once.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -43,13 +47,18 @@ _COMMANDS = (
     ("get-usage", usage.get_usage),
     ("import", import_usage),
     ("recalculate", recalculate.recalculate),
+    ("mcp", mcp.mcp),
 )
 _GROUPS: tuple[tuple[str, typer.Typer], ...] = (
     ("limits", limits.limits),
     ("config", config.config),
     ("prices", prices.prices),
     ("reconcile", reconcile.reconcile),
+    ("alerts", alerts.alerts),
+    ("holds", holds.holds),
     ("decisions", decisions.decisions),
+    ("debug", debug.debug),
+    ("keys", keys.keys),
     ("topics", topics.topics),
     ("db", database.database),
     ("dlq", dlq.dlq),

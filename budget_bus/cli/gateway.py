@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from budget_bus.cli.find import find_service
-from budget_bus.errors import BudgetUnavailable, Conflict, FieldError, NotFound, Rejected
+from budget_bus.errors import BudgetUnavailable, Conflict, FieldError, Forbidden, NotFound, Rejected, Unauthorized
 
 # ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
 
 _TIMEOUT_S = 30.0
-_KINDS: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict}
+_KINDS: dict[int, type[Rejected]] = {403: Forbidden, 404: NotFound, 409: Conflict}
+_CALLED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where it listens is not where it is called
 
 
 def ask(
@@ -27,15 +27,16 @@ def ask(
     Send one request and return the status and the JSON of the answer, None for an empty one.
 
     Raises:
-        Rejected: the gateway said no; the text is its own, with the fields it names.
+        Rejected: the gateway said no; the text is its own, with the fields it names. Unauthorized, Forbidden: it did
+            so because of BUDGET_API_KEY.
         BudgetUnavailable: no gateway answers, or what it needs is away.
     """
     import httpx2
 
     settings = find_service()
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{host}:{settings.port}"
-    key = os.environ.get("BUDGET_API_KEY", "").strip()
+    host = _CALLED.get(settings.host, settings.host)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
         # Proxies of the environment are for the web, not for the service beside us.
         with httpx2.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client:
@@ -82,7 +83,9 @@ def _refusal(status: int, answer: Any, what: str) -> Exception:
     problem = answer if isinstance(answer, dict) else {}
     detail = str(problem.get("detail") or problem.get("title") or f"{what} answered {status}")
     if status == 401:
-        return Rejected(f"{detail}; set BUDGET_API_KEY to a key of `budget keys add`")
+        return Unauthorized(f"{detail}; set BUDGET_API_KEY to a key of `budget keys add`")
+    if status == 403:
+        detail = f"{detail}; BUDGET_API_KEY says whose key is sent"
     if status >= 500:
         return BudgetUnavailable(detail, request_id=problem.get("request_id"))
     errors = [

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from budget_bus.cli.gateway import ask
 from budget_bus.cli.render import Format, FormatOption, show, show_json
@@ -26,12 +30,32 @@ BUDGET_COLUMNS = {
 }
 
 
-def status(form: FormatOption = Format.TABLE) -> None:
+def status(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(metavar="SECONDS", help="How often, with --watch.", min=0.2)] = 2.0,
+    form: FormatOption = Format.TABLE,
+) -> None:
     """
     Show the service's health and the balances of the current windows.
 
-    Example: budget status --format json
+    Example: budget status --watch --every 5
     """
+    _show(form)
+    while watch:
+        time.sleep(every)
+        _clear()
+        _show(form)
+
+
+def _clear() -> None:
+    # In a pipe or file, one after the other is what whoever reads it wants.
+    sys.stdout.flush()
+    if sys.stdout.isatty():
+        print("\x1b[2J\x1b[H", end="")
+
+
+def _show(form: Format) -> None:
     _, answer = ask("GET", "/api/status")
     if form is Format.JSON:
         show_json(answer)

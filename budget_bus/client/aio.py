@@ -181,7 +181,7 @@ class AsyncGuard:
         if self._stream is None or not self._state.streaming:
             return
         try:
-            await self._client._run_to_the_end(self._state.end_stream())
+            await self._client._run_to_the_end(self._state.end_stream(wait=error is None))
         except BudgetError as failed:
             if error is None:
                 raise

@@ -9,10 +9,18 @@ from time import monotonic
 from typing import Any
 
 from budget_bus.client.exchange import Options, Request, Response, Steps
-from budget_bus.errors import BudgetUnavailable, Conflict, FieldError, NotFound, Rejected
+from budget_bus.errors import (
+    BudgetUnavailable,
+    Conflict,
+    FieldError,
+    Forbidden,
+    NotFound,
+    Rejected,
+    Unauthorized,
+)
 
 PAUSES_S = (0.05, 0.2, 0.5)  # before the repeats; each is taken times something from a half to one and a half
-_AWAY = (0, 429, 502, 503, 504)
+_AWAY = (0, 408, 429, 502, 503, 504)
 
 
 class Away(BudgetUnavailable):
@@ -53,7 +61,7 @@ def answered(options: Options, request: Request, *, longer_s: float = 0.0) -> St
     Raises:
         Away: no answer in time.
         BudgetUnavailable: the gateway has a fault.
-        Rejected, NotFound, Conflict: the request is wrong.
+        Rejected, or what is below it: the request is wrong, or its key.
     """
     response = yield from asked(options, request, longer_s=longer_s)
     if response.failure or response.status >= 400:
@@ -70,5 +78,5 @@ def refusal(response: Response) -> Exception:
     if response.status >= 500:
         return BudgetUnavailable(detail, request_id=problem.get("request_id"))
     errors = [FieldError(str(e.get("field", "")), str(e.get("message", ""))) for e in problem.get("errors") or ()]
-    kinds: dict[int, type[Rejected]] = {404: NotFound, 409: Conflict}
+    kinds: dict[int, type[Rejected]] = {401: Unauthorized, 403: Forbidden, 404: NotFound, 409: Conflict}
     return kinds.get(response.status, Rejected)(detail, errors)

@@ -93,10 +93,10 @@ class GuardState:
         """Whether a stream was begun and is not settled."""
         return self._streaming
 
-    def end_stream(self) -> Steps[None]:
-        """Settle with what the stream told, once; without waiting for the settler, as nobody waits for the cost."""
+    def end_stream(self, *, wait: bool = True) -> Steps[None]:
+        """Settle with what the stream told, once; without *wait* nobody wants to know the cost."""
         if self._streaming:
-            yield from self.settle({}, wait=False)
+            yield from self.settle({}, wait=wait)
 
     def _must_be_open(self) -> None:
         if self._closed:

@@ -83,11 +83,11 @@ def options(
     spool_limit_bytes: int = SPOOL_LIMIT_BYTES,
 ) -> Options:
     """
-    Read the arguments of a client; without *host* and *port* BUDGET_HOST and BUDGET_PORT count, as they do for the
-    gateway: from the environment, then from `.env.budget`.
+    Read the arguments of a client; what is not given is BUDGET_HOST, BUDGET_PORT and BUDGET_API_KEY, as for the
+    commands: from the environment, then from `.env.budget`.
 
     Raises:
-        ValueError: an argument is none of its possible values.
+        ValueError: *on_unavailable* or the key is none; the text does not show the key.
         OSError: the spool cannot be written.
     """
     if on_unavailable not in ("raise", "allow", "deny"):
@@ -97,7 +97,10 @@ def options(
     if host in ("0.0.0.0", "::"):  # noqa: S104  # where the gateway listens is not where it is called
         host = "127.0.0.1"
     base_url = f"http://{f'[{host}]' if ':' in host else host}:{port or said.get('BUDGET_PORT') or 8013}"
-    headers = {**HEADERS, "Authorization": f"Bearer {api_key}"} if api_key else HEADERS
+    key = (api_key or said.get("BUDGET_API_KEY") or "").strip()
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise ValueError("api_key (or BUDGET_API_KEY) is not a key as `budget keys add` prints it")
+    headers = {**HEADERS, "Authorization": f"Bearer {key}"} if key else HEADERS
     return Options(base_url, timeout, on_unavailable, headers, _opened(spool, spool_limit_bytes))
 
 

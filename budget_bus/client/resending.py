@@ -14,7 +14,6 @@ from budget_bus.client.spool import Refused, Spool
 from budget_bus.errors import BudgetError
 
 _PATIENCE_S = 1.0  # of a call that goes on with re-sending
-_QUIET_S = 5.0  # after re-sending has failed on the way of such a call
 _INVALID = (400, 413, 422)  # it is the events' fault; all else that is no success may be over later
 
 log = logging.getLogger(__name__)
@@ -41,7 +40,7 @@ def catch_up(options: Options, spool: Spool) -> Steps[None]:
     try:
         yield from _resend(options, spool, wait=False, patience_s=_PATIENCE_S)
     except (BudgetError, OSError) as error:
-        spool.quiet_until = monotonic() + _QUIET_S
+        spool.hush()
         log.warning("what is spooled in %s could not be sent again yet: %s", spool.path, error)
 
 

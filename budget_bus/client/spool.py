@@ -23,6 +23,7 @@ from budget_bus.errors import BudgetUnavailable
 LIST_EVENTS = 1000  # the gateway takes no longer list
 _LIST_BYTES = 4 * 1024 * 1024 - 2  # nor a larger body
 _COPY_BYTES = 1024 * 1024
+_REST_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,29 @@ class Spool:
 
     def __init__(self, path: Path, limit_bytes: int) -> None:
         self.path = path.absolute()  # the working directory may change
-        self.quiet_until = 0.0  # monotonic; re-sending has failed, and waits
+        self._away_until = 0.0  # monotonic, as the other
+        self._quiet_until = 0.0
         self._limit_bytes = limit_bytes
         with self._locked():
             pass
 
-    def waits(self) -> bool:
-        """Whether there may be something to re-send now; costs a microsecond."""
-        return self.size() > 0 and monotonic() >= self.quiet_until
+    @property
+    def rests(self) -> bool:
+        """Whether the service was away a moment ago, so that asking it would only hold up the caller."""
+        return monotonic() < self._away_until
+
+    def rest(self) -> None:
+        """The service is away: for some seconds, usage is kept without asking."""
+        self._away_until = monotonic() + _REST_S
+
+    def wake(self) -> bool:
+        """The service has answered. Whether there is something to re-send now; costs a microsecond."""
+        self._away_until = 0.0
+        return self.size() > 0 and monotonic() >= self._quiet_until
+
+    def hush(self) -> None:
+        """Re-sending has failed although calls work: for some seconds it is not tried with each of them."""
+        self._quiet_until = monotonic() + _REST_S
 
     def size(self) -> int:
         """How long the file is now, in bytes."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from budget_bus.client.asking import Away, answered
 from budget_bus.client.exchange import Info, Local, Options, Request, Steps, to_json
 from budget_bus.errors import BudgetUnavailable, Conflict, Rejected
 from budget_bus.events.ids import new_id
+
+if TYPE_CHECKING:
+    from budget_bus.client.spool import Spool
 
 # ruff: noqa: PLC0415 - importing the client must not pay for what only a call needs.
 
@@ -61,14 +64,16 @@ def record(options: Options, fields: Mapping[str, Any], *, wait: bool = True) ->
         # Before the first try: what is sent again must not differ from what may have arrived.
         event.setdefault("occurred_at", now())
     content = to_json(event)
+    if options.spool and options.spool.rests:
+        return (yield from _spooled(options.spool, event, content))
     path, longer_s = ("/api/record?wait=true", _SETTLING_S) if wait else ("/api/record", 0.0)
     try:
         response = yield from answered(options, Request("POST", path, content), longer_s=longer_s)
     except Away:
         if options.spool is None:
             raise
-        yield Local(partial(options.spool.append, content))
-        return _recorded(event, {"status": "spooled"})
+        options.spool.rest()
+        return (yield from _spooled(options.spool, event, content))
     yield from _catch_up(options)
     if response.status == 202:
         return _recorded(event, {"status": "pending"})
@@ -120,8 +125,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def _spooled(spool: Spool, event: Mapping[str, Any], content: bytes) -> Steps[Info]:
+    yield Local(partial(spool.append, content))
+    return _recorded(event, {"status": "spooled"})
+
+
 def _catch_up(options: Options) -> Steps[None]:
-    if options.spool and options.spool.waits():
+    """The service has answered: what was kept for it follows."""
+    if options.spool and options.spool.wake():
         from budget_bus.client import resending
 
         yield from resending.catch_up(options, options.spool)

@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 class BudgetClient:
     """
-    The budget service over HTTP; may be shared by threads. Without *host* and *port* BUDGET_HOST and BUDGET_PORT
-    count. A request that gets no answer is repeated with the same ids within *timeout* seconds, then BudgetUnavailable
-    is raised; for checks *on_unavailable* may say "allow" or "deny" instead.
+    The budget service over HTTP; may be shared by threads. Without *host*, *port* and *api_key* BUDGET_HOST,
+    BUDGET_PORT and BUDGET_API_KEY count. A request that gets no answer is repeated with the same ids within *timeout*
+    seconds, then BudgetUnavailable is raised; for checks *on_unavailable* may say "allow" or "deny" instead.
 
     With *spool*, the path of a file, usage that cannot be sent is kept there, up to *spool_limit_bytes*, and sent
     after the next call that works, or by `flush`. Processes may share the file.
@@ -70,6 +70,7 @@ class BudgetClient:
 
         Raises:
             Rejected: the service's reason, with the wrong fields. Conflict: the `request_id` was used before.
+            Unauthorized, Forbidden: the key is not known, or may not check for this component.
             BudgetUnavailable: no answer; asking again with its `request_id` is safe.
         """
         fields = {"provider": provider, "model": model, "component": component, **question}
@@ -194,7 +195,7 @@ class Guard:
             return
         self._stream.close()
         try:
-            self._client._run(self._state.end_stream())
+            self._client._run(self._state.end_stream(wait=error is None))
         except BudgetError as failed:
             if error is None:
                 raise

@@ -66,7 +66,7 @@ def read_usage(record: ConsumerRecord, topic: str, prices: PriceBook, *, now: da
     return Incoming(
         record=record,
         event=event,
-        event_id=event.event_id or _derived_id(record, topic),
+        event_id=event.event_id or derived_id(record, topic),
         digest=event.digest(),
         occurred_at=occurred_at,
         call=call,
@@ -120,7 +120,8 @@ def _record_time(record: ConsumerRecord) -> datetime:
     return datetime.fromtimestamp(record.timestamp / 1000, UTC)
 
 
-def _derived_id(record: ConsumerRecord, topic: str) -> UUID:
+def derived_id(record: ConsumerRecord, topic: str) -> UUID:
+    """The id of an event that has none of its own; *topic* is without the installation's prefix."""
     # The record's time and bytes are part of it: a topic made anew uses the same offsets for other records.
     said = f"{topic}/{record.partition}/{record.offset}/{record.timestamp}/".encode() + (record.value or b"")
     digest = hashlib.blake2b(said, digest_size=16, key=_DERIVED.bytes).digest()

@@ -42,7 +42,7 @@ TOPICS: tuple[TopicSpec, ...] = (
     TopicSpec(HOLD_EXTENDED, "component", None, 7 * _DAY_MS),
     TopicSpec(BUDGET_ALERTS, "budget_id", 1, 30 * _DAY_MS),
     TopicSpec(BUDGET_UPDATES, "budget_id", 1, 7 * _DAY_MS, compacted=True),
-    TopicSpec(BUDGET_CHANGES, "budget_id", 1, -1),
+    TopicSpec(BUDGET_CHANGES, "the budget_id, or the name of what else was changed", 1, -1),
     # A dead letter is kept longer than its source, so that there is time to replay it.
     *(TopicSpec(dead_letter_topic(topic), "the record's own", 1, 30 * _DAY_MS) for topic in INBOUND),
 )

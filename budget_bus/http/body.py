@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import asyncio
+from typing import Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.requests import Request
 
 from budget_bus.events.decode import rejected
 from budget_bus.events.fields import MAX_BODY_BYTES
-from budget_bus.http.problems import NotJson, TooLarge
+from budget_bus.http.problems import NotJson, TooLarge, TooSlow
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
+BODY_S: Final = 60.0
 
-async def read_body(request: Request, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
+
+async def read_body(request: Request, limit_bytes: int = MAX_BODY_BYTES, within_s: float = BODY_S) -> bytes:
     """
     The request's body.
 
     Raises:
         TooLarge: by its Content-Length, or as soon as more than *limit_bytes* have arrived.
+        TooSlow: it was not there *within_s*.
     """
+    try:
+        async with asyncio.timeout(within_s):
+            return await _gathered(request, limit_bytes)
+    except TimeoutError:
+        raise TooSlow(f"the body was not complete within {within_s:g} s") from None
+
+
+async def _gathered(request: Request, limit_bytes: int) -> bytes:
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)

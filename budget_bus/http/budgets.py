@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -134,6 +134,16 @@ def budget_id_of(call: Call[Any, Any]) -> UUID:
         return UUID(text)
     except ValueError:
         raise NotFound(f"no budget {text!r}; a budget_id is a UUID, as GET /api/limits lists it") from None
+
+
+def concerns(budget: Budget, filters: Mapping[str, Sequence[str]]) -> bool:
+    """Whether the scope of *budget* does not contradict *filters*, the allowed values of some of its fields."""
+    rules = budget.spec.scope.rules
+    return all(
+        any(rules[name].admits(value) for value in values)
+        for name, values in filters.items()
+        if values and name in rules
+    )
 
 
 def amounts(budget: Budget, balance: Balance, limit: int) -> dict[str, str]:

@@ -12,6 +12,7 @@ from budget_bus.events.ids import new_id
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Query
 from budget_bus.http.route import Answer, Endpoint
+from budget_bus.keys.key import KeyRole
 
 
 def _id_or_new(value: Any) -> Any:
@@ -29,9 +30,11 @@ async def check(call: Call[Query, CheckBody]) -> Answer:
     Ask on the bus and answer with the decision's own bytes, so that a repeated `request_id` gets the same ones.
 
     Raises:
+        Forbidden: the key is bound to other components.
         Conflict: the `request_id` was used for a different question.
         BudgetUnavailable: the broker is away; as NoAnswer: no decision in time. Both carry the `request_id`.
     """
+    call.principal.must_act_for([call.body.component])
     timeout_s = call.parts.settings.check_timeout_ms / 1000
     return Answer(await call.parts.bus.ask(call.body, timeout_s=timeout_s))
 
@@ -45,5 +48,6 @@ ENDPOINTS = (
         body=CheckBody,
         answers={200: CheckResponse},
         tags=("calls",),
+        role=KeyRole.CHECK,
     ),
 )

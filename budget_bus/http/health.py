@@ -76,9 +76,18 @@ async def _broker(parts: Parts) -> str:
     return f"has no topic {', '.join(missing)}; run `budget topics apply`" if missing else "ok"
 
 
+# Load balancers have no keys, so the first two ask for none.
 _TAGS = ("health",)
 ENDPOINTS = (
-    Endpoint(method="GET", path="/health/live", summary="Is it alive?", handle=live, answers={200: Live}, tags=_TAGS),
+    Endpoint(
+        method="GET",
+        path="/health/live",
+        summary="Is it alive?",
+        handle=live,
+        answers={200: Live},
+        tags=_TAGS,
+        open_to_all=True,
+    ),
     Endpoint(
         method="GET",
         path="/health/ready",
@@ -86,6 +95,15 @@ ENDPOINTS = (
         handle=ready,
         answers={200: Readiness, 503: Readiness},
         tags=_TAGS,
+        open_to_all=True,
     ),
-    Endpoint(method="GET", path="/metrics", summary="Metrics", handle=show_metrics, answers={200: None}, tags=_TAGS),
+    Endpoint(
+        method="GET",
+        path="/metrics",
+        summary="Metrics",
+        handle=show_metrics,
+        answers={200: None},
+        tags=_TAGS,
+        produces="text/plain",
+    ),
 )

@@ -14,6 +14,7 @@ from budget_bus.http.body import read_json
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Names, Page, Query, place, read_cursor, write_cursor
 from budget_bus.http.route import Answer, Endpoint
+from budget_bus.keys.key import KeyRole
 from budget_bus.money import format_nanos
 from budget_bus.providers.names import canonical_provider
 from budget_bus.store import reads
@@ -96,6 +97,7 @@ async def release(call: Call[Query, ReleaseBody]) -> Answer:
 
     Raises:
         NotFound: there is no such hold. Conflict: it is closed; the detail says its state.
+        Forbidden: the key is bound to other components than the hold's.
     """
     hold = await _held(call)
     bus = call.parts.bus
@@ -109,6 +111,7 @@ async def extend(call: Call[Query, ExtendBody]) -> Answer:
 
     Raises:
         NotFound: there is no such hold. Conflict: it is closed; the detail says its state.
+        Forbidden: the key is bound to other components than the hold's.
         Rejected: the end is earlier than it is already, or more than a day ahead.
     """
     hold = await _held(call, states=("open",))
@@ -129,6 +132,7 @@ async def _held(call: Call[Query, Any], *, states: tuple[str, ...] = _CLOSABLE) 
     except ValueError:
         raise NotFound(f"no hold {text!r}; a request_id is a UUID, as GET /api/holds lists it") from None
     hold = await reads.hold(call.parts.pool, request_id)
+    call.principal.must_act_for([hold["component"]])
     if hold["state"] not in states:
         raise Conflict(f"hold {request_id} is {hold['state']}")
     return hold
@@ -159,8 +163,10 @@ ENDPOINTS = (
         handle=release,
         body=ReleaseBody,
         read=_read_release,
+        optional=True,
         answers={202: HoldView},
         tags=("calls",),
+        role=KeyRole.CHECK,
     ),
     Endpoint(
         method="POST",
@@ -170,5 +176,6 @@ ENDPOINTS = (
         body=ExtendBody,
         answers={202: HoldView},
         tags=("calls",),
+        role=KeyRole.CHECK,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,9 @@ from typing import Generic, TypeVar
 
 import asyncpg
 
+from budget_bus.http.admission import Keys, Principal
 from budget_bus.http.lag import LogEnds
+from budget_bus.http.pace import Pace
 from budget_bus.producers.bus import BudgetBus
 from budget_bus.providers.prices import PriceBook
 from budget_bus.settings import Settings
@@ -31,19 +34,28 @@ class Parts:
     pool: asyncpg.Pool
     bus: BudgetBus
     log_ends: LogEnds
+    keys: Keys
+    pace: Pace = field(default_factory=lambda: Pace(None))
     prices: PriceBook = field(default_factory=PriceBook)
     settling_patience_s: float = 5.0  # how long ?wait=true waits for the settler
     now: Callable[[], datetime] = _utc_now
     started_s: float = field(default_factory=time.monotonic)
+    # An export keeps a connection for as long as its reader takes, so there are always some left for others.
+    exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     consumed: set[str] = field(default_factory=set)  # the topics whose consumers have been seen at work
 
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[Q, B]):
-    """One request, read and validated; *actor* is who is written into the audit feed."""
+    """One request, read and validated; *principal* has the role that the endpoint needs."""
 
     parts: Parts
     path: dict[str, str]
     query: Q
     body: B
-    actor: str
+    principal: Principal
+
+    @property
+    def actor(self) -> str:
+        """Who is written into the audit feed."""
+        return self.principal.actor

@@ -428,6 +428,7 @@ ENDPOINTS = (
         handle=update_prices,
         body=UpdateBody,
         read=lambda raw: read_exact(UpdateBody, raw or b"{}"),
+        optional=True,
         answers={200: UpdateView},
         tags=_TAGS,
     ),

@@ -14,7 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from budget_bus.errors import BudgetUnavailable, Conflict, NotFound, Rejected, Retryable
+from budget_bus.errors import BudgetUnavailable, Conflict, Forbidden, NotFound, Rejected, Retryable, Unauthorized
+from budget_bus.http.pace import TooMany
 from budget_bus.producers.replies import NoAnswer
 
 MEDIA_TYPE = "application/problem+json"
@@ -29,6 +30,10 @@ class NotJson(Rejected):
 
 class TooLarge(Rejected):
     """The body is larger than we read."""
+
+
+class TooSlow(Rejected):
+    """The body takes longer to arrive than we wait."""
 
 
 class ProblemError(BaseModel):
@@ -63,9 +68,13 @@ _DATABASE_AWAY = Kind(503, "unavailable", "the database does not answer; nothing
 # A subclass needs no row of its own: the nearest class of an error that is listed decides.
 TABLE: Mapping[type[Exception], Kind] = {
     NotJson: Kind(400, "invalid-json"),
+    TooSlow: Kind(408, "too-slow"),
     TooLarge: Kind(413, "too-large"),
+    Unauthorized: Kind(401, "unauthorized"),
+    Forbidden: Kind(403, "forbidden"),
     NotFound: Kind(404, "not-found"),
     Conflict: Kind(409, "conflict"),
+    TooMany: Kind(429, "too-many-requests"),
     Rejected: Kind(422, "invalid-input"),
     NoAnswer: Kind(504, "no-answer"),
     BudgetUnavailable: Kind(503, "unavailable"),
@@ -80,6 +89,7 @@ TABLE: Mapping[type[Exception], Kind] = {
     Exception: Kind(500, "internal", "something went wrong here; the log of the gateway says what"),
 }
 
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}  # RFC 9110, 11.6.1 and 10.2.3
 _HTTP_SLUGS = {404: "not-found", 405: "method-not-allowed"}
 
 
@@ -111,11 +121,19 @@ def respond(problem: Problem, headers: Mapping[str, str] | None = None) -> Respo
     return Response(content, problem.status, headers, MEDIA_TYPE)
 
 
-async def _answer(_request: Request, error: Exception) -> Response:
+def response_of(error: Exception) -> Response:
+    """What the caller is answered for an error."""
     problem = problem_of(error)
     if problem.status == 503:
         log.warning("answered 503: %r", error)
-    return respond(problem, {"Retry-After": "1"} if problem.status == 503 else None)
+    headers = dict(_HEADERS.get(problem.status, {}))
+    if isinstance(error, TooMany):
+        headers["Retry-After"] = str(error.retry_after_s)
+    return respond(problem, headers)
+
+
+async def _answer(_request: Request, error: Exception) -> Response:
+    return response_of(error)
 
 
 async def _answer_http(_request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from starlette.datastructures import QueryParams
 
 from budget_bus.errors import FieldError, Rejected
-from budget_bus.events.fields import EARLIEST
+from budget_bus.events.fields import EARLIEST, Name
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -46,7 +46,7 @@ def _zone(name: str) -> str:
 
 Moment = Annotated[AwareDatetime, AfterValidator(_bounded)]
 ZoneName = Annotated[str, AfterValidator(_zone)]
-Names = Annotated[list[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=100)]
+Names = Annotated[list[Name], Field(max_length=100)]
 
 
 class Query(BaseModel):

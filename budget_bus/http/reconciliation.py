@@ -162,6 +162,7 @@ ENDPOINTS = (
         handle=import_export,
         body=bytes,
         read=bytes,
+        consumes=("application/json", "text/csv"),
         answers={201: ImportView},
         tags=("administering",),
     ),

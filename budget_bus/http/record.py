@@ -20,6 +20,7 @@ from budget_bus.http.problems import NotJson
 from budget_bus.http.query import Query
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.http.settled import Result, await_settled
+from budget_bus.keys.key import KeyRole
 
 MAX_EVENTS = 1000
 
@@ -88,9 +89,11 @@ async def record(call: Call[RecordQuery, Batch]) -> Answer:
     are judged on what the caller said.
 
     Raises:
+        Forbidden: the key is bound to other components than one of them names; nothing was sent.
         Rejected: an event lies in the future; nothing was sent.
         BudgetUnavailable: not all were acknowledged; the same request with the same ids may be repeated.
     """
+    call.principal.must_act_for({event.component for event in call.body.events})
     latest = call.parts.now() + timedelta(seconds=MAX_FUTURE_S)
     early = [i for i, event in enumerate(call.body.events) if event.occurred_at and event.occurred_at > latest]
     if early:
@@ -122,5 +125,6 @@ ENDPOINTS = (
         read=read_batch,
         answers={202: Accepted, 200: Results},
         tags=("calls",),
+        role=KeyRole.RECORD,
     ),
 )

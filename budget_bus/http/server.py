@@ -13,14 +13,20 @@ import uvicorn
 from starlette.applications import Starlette
 
 from budget_bus.errors import ConfigError
-from budget_bus.http.app import build_app
+from budget_bus.http.admission import Keys
+from budget_bus.http.app import agents_of, build_app
 from budget_bus.http.lag import LogEnds
+from budget_bus.http.pace import Pace
 from budget_bus.http.parts import Parts
+from budget_bus.http.protocol import PatientProtocol
 from budget_bus.producers.bus import BudgetBus
 from budget_bus.settings import Settings
 from budget_bus.store.pool import open_pool
 
 _POOL_SIZE = 8
+STUCK_MS = 20_000  # how long a peer may leave unread what was sent
+_WS_MAX_BYTES = 4096  # what clients of feeds send is ignored
+_WS_PING_S = 20.0
 _FAREWELL_S = 15  # longer than any request takes: a check waits for 2 s, ?wait=true for 10 + 5
 
 
@@ -49,10 +55,22 @@ async def gateway(settings: Settings) -> AsyncIterator[Starlette]:
     """
     check_exposure(settings)
     with _listening(settings.host, settings.port) as listener:
-        async with open_parts(settings) as parts:
-            app = build_app(parts)
-            server = _Server(uvicorn.Config(app, log_config=None, lifespan="off", access_log=False,
-                                            timeout_graceful_shutdown=_FAREWELL_S))  # fmt: skip
+        async with open_parts(settings) as parts, agents_of(app := build_app(parts)).running():
+            server = _Server(
+                uvicorn.Config(
+                    app,
+                    http=PatientProtocol,
+                    log_config=None,
+                    lifespan="off",
+                    access_log=False,
+                    timeout_graceful_shutdown=_FAREWELL_S,
+                    ws_max_size=_WS_MAX_BYTES,
+                    ws_ping_interval=_WS_PING_S,
+                    ws_ping_timeout=_WS_PING_S,
+                    # Compressing takes some 50 KiB for each client, and the same work again for each.
+                    ws_per_message_deflate=False,
+                )
+            )
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             try:
                 yield app
@@ -71,9 +89,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """
     async with open_pool(settings, size=_POOL_SIZE) as pool, BudgetBus.from_settings(settings) as bus:
         await bus.listen()
-        log_ends = LogEnds(settings)
+        keys, log_ends = Keys(settings.api_keys_file), LogEnds(settings)
         try:
-            yield Parts(settings, pool, bus, log_ends)
+            yield Parts(settings, pool, bus, log_ends, keys, Pace(settings.rate_limit_per_s))
         finally:
             await log_ends.close()
 
@@ -83,15 +101,14 @@ def check_exposure(settings: Settings) -> None:
     Never open to others by accident.
 
     Raises:
-        ConfigError: the host is not loopback and no keys are configured, or they are but this release has none.
+        ConfigError: the host is not loopback and there is no keys file, or the keys file cannot be used.
     """
-    if settings.api_keys_file is not None:
-        raise ConfigError("BUDGET_API_KEYS_FILE is set, but this release cannot check API keys yet; it does not start")
-    if not _is_loopback(settings.host):
+    if settings.api_keys_file is None and not _is_loopback(settings.host):
         raise ConfigError(
-            f"BUDGET_HOST={settings.host} is reachable by others, and this release cannot check API keys yet: the "
-            "gateway listens on 127.0.0.1 only; a proxy on this machine can be put in front of it"
+            f"BUDGET_HOST={settings.host} is reachable by others, so the gateway needs keys there: set "
+            "BUDGET_API_KEYS_FILE and make a key with `budget keys add NAME --role ROLE`, or listen on 127.0.0.1"
         )
+    Keys(settings.api_keys_file)
 
 
 def _is_loopback(host: str) -> bool:
@@ -110,6 +127,10 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
     except OSError as error:
         raise ConfigError(f"cannot listen on {host}:{port} (BUDGET_HOST, BUDGET_PORT): {error.strerror}") from None
     with listener:
+        # Inherited by every connection: one whose peer takes nothing is ended by the kernel (Linux only). uvicorn would
+        # wait for ever until what it has buffered is sent.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STUCK_MS)
         yield listener
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from budget_bus.events.topics import USAGE_RECORDED
 from budget_bus.events.usage import UsageRecorded
 from budget_bus.http.parts import Parts
+from budget_bus.http.status import DATABASE_ERRORS
 from budget_bus.money import format_nanos
 from budget_bus.store import reads
 from budget_bus.store.reads import Recorded
@@ -43,15 +44,18 @@ class Result(BaseModel):
 
 
 async def await_settled(parts: Parts, events: Sequence[UsageRecorded], places: Sequence[Place]) -> list[Result] | None:
-    """What became of *events*, which lie at *places*; None if the settler has not passed them in time."""
+    """What became of *events*, which lie at *places*; None if that cannot be said in time."""
     if any(offset < 0 for _, offset in places):
         return None  # The broker did not say where a record lies that it had got before.
     wanted: dict[int, int] = {}
     for part, offset in places:
         wanted[part] = max(offset, wanted.get(part, 0))
-    if not await _passed(parts, wanted):
-        return None
-    rows = await reads.recorded(parts.pool, [event.event_id for event in events if event.event_id])
+    try:
+        if not await _passed(parts, wanted):
+            return None
+        rows = await reads.recorded(parts.pool, [event.event_id for event in events if event.event_id])
+    except DATABASE_ERRORS:
+        return None  # Kafka has the events, so they will be counted.
     return [_result(event, place, rows) for event, place in zip(events, places, strict=True)]
 
 

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
-from budget_bus.http.budgets import BudgetView, views
+from budget_bus.http.budgets import BudgetView, concerns, views
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Moment, Names, Query, ZoneName
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.money import format_nanos
-from budget_bus.policy.budget import Budget
+from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.windows import Period, window_of
 from budget_bus.providers.names import canonical_provider
 from budget_bus.store import limits, reads
 from budget_bus.store.reads import GROUPS, UsageSum
 
+S = TypeVar("S", bound=UsageSum)
+
 _PERIODS = (Period.HOURLY, Period.DAILY, Period.WEEKLY, Period.MONTHLY)
 
 
-class UsageQuery(Query):
-    """`start` and `end` replace the bounds of the current window; a filter given more than once means any of them."""
+class UsageFilters(Query):
+    """
+    Which usage. `group_by` is any of component, provider, model, task_type, user and context_id, with commas between or
+    given again; a filter given more than once means any of them.
+    """
 
     group_by: Names = Field(default_factory=list)
     component: Names = Field(default_factory=list)
@@ -34,6 +39,11 @@ class UsageQuery(Query):
     task_type: Names = Field(default_factory=list)
     user: Names = Field(default_factory=list)
     context_id: Names = Field(default_factory=list)
+
+
+class UsageQuery(UsageFilters):
+    """`start` and `end` replace the bounds of the current window."""
+
     start: Moment | None = None
     end: Moment | None = None
     timezone: ZoneName | None = None
@@ -41,8 +51,8 @@ class UsageQuery(Query):
 
 class Numbers(BaseModel):
     """
-    Sums. `cost` is in the report's currency and leaves out what is unpriced, which `unpriced_requests` counts;
-    costs in other currencies are beside it, never added to it.
+    Sums. `cost` is in the currency of prices, which the report names, and leaves out what is unpriced, which
+    `unpriced_requests` counts; costs in other currencies are beside it, never added to it.
     """
 
     requests: int
@@ -80,20 +90,19 @@ async def usage(call: Call[UsageQuery, None]) -> Answer:
         Rejected: names the parameter that is wrong and what it may be.
     """
     parts, query = call.parts, call.query
-    period, group_by = _period(call.path["period"]), _group_by(query.group_by)
+    period, group_by = _period(call.path["period"]), group_names(query.group_by)
     start, end = _bounds(period, query, parts.now(), parts.settings.timezone)
     filters = {name: list(getattr(query, name)) for name in GROUPS}
     filters["provider"] = [canonical_provider(name) for name in filters["provider"]]
-    currency = parts.settings.default_currency
     sums = await reads.usage(parts.pool, start, end, group_by=group_by, filters=filters)
-    budgets = [b for b in await limits.list_limits(parts.pool) if b.spec.period is period and _concerns(b, filters)]
+    budgets = [b for b in await limits.list_limits(parts.pool) if b.spec.period is period and concerns(b, filters)]
     report = UsageReport(
         period=period.value,  # type: ignore[arg-type]  # one of _PERIODS
         window_start=start,
         window_end=end,
-        currency=currency,
-        totals=_numbers(sums, currency),
-        groups=_groups(sums, currency) if group_by else [],
+        currency=PRICE_CURRENCY,
+        totals=numbers(sums),
+        groups=[Group(key=key, **numbers(rows).model_dump()) for key, rows in grouped(sums, group_by)],
         budgets=await views(parts, budgets),
     )
     return Answer(report)
@@ -105,7 +114,8 @@ def _period(name: str) -> Period:
     return Period(name)
 
 
-def _group_by(given: Sequence[str]) -> list[str]:
+def group_names(given: Sequence[str]) -> list[str]:
+    """What `group_by` names, in the order of GROUPS. Raises Rejected: one of them is none that can be grouped by."""
     names = [name.strip() for text in given for name in text.split(",")]
     for name in names:
         if name not in GROUPS:
@@ -125,26 +135,21 @@ def _bounds(period: Period, query: UsageQuery, now: datetime, timezone: str) -> 
     return start, end
 
 
-def _concerns(budget: Budget, filters: Mapping[str, Sequence[str]]) -> bool:
-    rules = budget.spec.scope.rules
-    return all(
-        any(rules[name].admits(value) for value in values)
-        for name, values in filters.items()
-        if values and name in rules
-    )
-
-
-def _groups(sums: Iterable[UsageSum], currency: str) -> list[Group]:
-    by_key: dict[tuple[tuple[str, str | None], ...], list[UsageSum]] = defaultdict(list)
+def grouped(sums: Iterable[S], group_by: Sequence[str]) -> list[tuple[dict[str, str | None], list[S]]]:
+    """The sums of each group by its key, in the keys' order with absent values last; nothing if *group_by* is empty."""
+    if not group_by:
+        return []
+    by_key: dict[tuple[str | None, ...], list[S]] = defaultdict(list)
     for row in sums:
-        by_key[tuple(row.key.items())].append(row)
-    ordered = sorted(by_key.items(), key=lambda item: [(value is None, value or "") for _, value in item[0]])
-    return [Group(key=dict(key), **_numbers(rows, currency).model_dump()) for key, rows in ordered]
+        by_key[tuple(row.key[name] for name in group_by)].append(row)
+    ordered = sorted(by_key.items(), key=lambda item: [(value is None, value or "") for value in item[0]])
+    return [(dict(zip(group_by, key, strict=True)), rows) for key, rows in ordered]
 
 
-def _numbers(sums: Iterable[UsageSum], currency: str) -> Numbers:
+def numbers(sums: Iterable[UsageSum]) -> Numbers:
+    """All of *sums* together."""
     rows = list(sums)
-    costs: dict[str, int] = defaultdict(int, {currency: 0})
+    costs: dict[str, int] = defaultdict(int, {PRICE_CURRENCY: 0})
     for row in rows:
         costs[row.currency] += row.cost_nanos
     input_tokens, output_tokens = sum(r.input_tokens for r in rows), sum(r.output_tokens for r in rows)
@@ -153,7 +158,7 @@ def _numbers(sums: Iterable[UsageSum], currency: str) -> Numbers:
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         total_tokens=input_tokens + output_tokens,
-        cost=format_nanos(costs.pop(currency)),
+        cost=format_nanos(costs.pop(PRICE_CURRENCY)),
         unpriced_requests=sum(r.unpriced_requests for r in rows),
         other_costs={code: format_nanos(nanos) for code, nanos in sorted(costs.items()) if nanos},
     )

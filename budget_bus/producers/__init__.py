@@ -7,6 +7,7 @@ asking.py   questions, sent and answered
 lease.py    what may still be admitted from a lease             lessee.py  admits and settles, takes the next lease
 leases.py   all leases of a bus: renewed, prolonged, given back in the background
 replies.py  answers to checks, heard on a partition of our own   alerts.py  budget.alerts as a feed
+follower.py  reads a topic without a group, from its end or before, through outages of the broker
 sender.py   a supervised idempotent producer (recreated when aiokafka's sequence is out of order)
 closing.py  closes Kafka clients in bounded time, also when the broker is away
 topics.py   `budget topics apply`: make the topics and check them

@@ -31,6 +31,7 @@ from budget_bus.kafka import connection
 from budget_bus.producers.alerts import alert_feed
 from budget_bus.producers.asking import Asker
 from budget_bus.producers.fields import read_fields
+from budget_bus.producers.follower import Follower
 from budget_bus.producers.guard import Guard
 from budget_bus.producers.lease import Lease
 from budget_bus.producers.leases import Leases
@@ -293,11 +294,20 @@ class BudgetBus:
         Raises:
             BudgetUnavailable: the broker does not answer at the start; later the feed waits for it.
         """
-        topic = self.topic(BUDGET_ALERTS)
-        partitions = await self._sender.partitions(topic)
-        async with aclosing(alert_feed(self._connection, topic, partitions, from_beginning=from_beginning)) as feed:
+        follower = await self.follower(BUDGET_ALERTS)
+        async with aclosing(alert_feed(follower, from_beginning=from_beginning)) as feed:
             async for alert in feed:
                 yield alert
+
+    async def follower(self, name: str) -> Follower:
+        """
+        What follows our topic *name*, to be started.
+
+        Raises:
+            BudgetUnavailable: the broker does not answer or has no such topic.
+        """
+        topic = self.topic(name)
+        return Follower(self._connection, topic, await self._sender.partitions(topic))
 
     async def announce(
         self, topic: str, event: HoldReleased | HoldExtended, *, timeout_s: float = RECORD_TIMEOUT_S

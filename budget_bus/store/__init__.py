@@ -14,5 +14,6 @@ repair.py     balances and rollups made anew       restatements.py  costs after 
 prices.py     what an operator has set             price_data.py    the price data in force
 outputs.py    what calls lately put out
 windows.py    what windows have taken            history.py  what a limit was
+integrations.py  which components are there
 reads.py      what the gateway and the command line show
 """

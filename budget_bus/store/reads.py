@@ -80,9 +80,7 @@ async def usage(
 
     *filters* gives the allowed values of some of GROUPS; providers are stored names.
     """
-    head_end, tail_start = _up(start), _down(end)
-    if head_end >= tail_start:
-        head_end = tail_start = end
+    head_end, tail_start = whole_buckets(start, end)
     rows = await pool.fetch(
         _SQL["usage"],
         start,
@@ -166,9 +164,44 @@ async def alerts(
     return [dict(row) for row in rows]
 
 
+async def acknowledge(pool: asyncpg.Pool, alert_id: UUID, *, actor: str, now: datetime) -> dict[str, Any]:
+    """
+    Note that *actor* knows of an alert, unless somebody did before; what is noted.
+
+    Raises:
+        NotFound: there is no such alert.
+    """
+    row = await pool.fetchrow(_SQL["acknowledge"], alert_id, now, actor)
+    if row is None:
+        raise NotFound(f"no alert {alert_id}")
+    return dict(row)
+
+
+async def alert_raised_at(pool: asyncpg.Pool, alert_id: UUID) -> datetime | None:
+    """When an alert was raised; None if there is no such alert."""
+    raised_at: datetime | None = await pool.fetchval(_SQL["alert_raised_at"], alert_id)
+    return raised_at
+
+
+async def alerts_since(pool: asyncpg.Pool, raised_at: datetime, *, but: UUID, count: int) -> list[dict[str, Any]]:
+    """At most *count* alerts, newest first, raised at *raised_at* or later; all but the one named."""
+    return [dict(row) for row in await pool.fetch(_SQL["alerts_since"], raised_at, but, count)]
+
+
+async def booked(pool: asyncpg.Pool, event_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """The ledger's rows of *event_ids*, of those that are in it."""
+    return {row["event_id"]: dict(row) for row in await pool.fetch(_SQL["booked"], list(event_ids))}
+
+
 async def server_version(pool: asyncpg.Pool) -> str:
     """The database server's version; asking proves that it answers."""
     return str(await pool.fetchval(_SQL["server_version"]))
+
+
+def whole_buckets(start: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """The whole buckets within `[start, end)` as `[from, until)`; *end* twice if there are none."""
+    first, last = _up(start), _down(end)
+    return (first, last) if first < last else (end, end)
 
 
 def _down(at: datetime) -> datetime:

@@ -26,6 +26,7 @@ from budget_bus.local.trial import open_trial
 from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import decider, settler
 from budget_bus.settings import Settings
+from budget_bus.store import reads
 
 CALL: dict[str, Any] = {"component": "rhetor", "provider": "anthropic", "model": "claude-3-opus"}
 USED: dict[str, Any] = {**CALL, "input_tokens": 1000, "output_tokens": 100}
@@ -294,6 +295,17 @@ async def test_nobody_reading_is_not_ready(lone_client: httpx2.AsyncClient) -> N
     response = await lone_client.get("/health/ready")
     assert response.status_code == 503
     assert response.json()["checks"]["consumers"] == "nobody reads usage.recorded, check.requested yet"
+
+
+async def test_usage_that_kafka_has_is_accepted_also_if_the_database_cannot_be_asked(
+    lone_client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(reads, "progress", away)
+    answer = await lone_client.post("/api/record?wait=true", json=USED)
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["status"]) == (202, 1, "pending")
 
 
 async def test_the_bodies_limit_holds_without_a_content_length(lone_client: httpx2.AsyncClient) -> None:

@@ -217,6 +217,18 @@ async def test_a_header_name_that_is_not_utf8_costs_neither_its_record_nor_its_n
 
 
 @pytest.mark.usefixtures("admin")
+@pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
+async def test_a_batch_is_read_however_its_component_compressed_it(
+    settings: Settings, pool: asyncpg.Pool, applied: Applied, codec: str
+) -> None:
+    values = [b"a" * 1000, b"b" * 1000]
+    async with member(settings, pool, applied.apply), producing(settings, compression_type=codec) as producer:
+        for value in values:
+            await producer.send_and_wait(settings.topic_prefix + TOPIC, value)
+        await applied.until(values)
+
+
+@pytest.mark.usefixtures("admin")
 async def test_a_header_without_a_value_is_buried_with_its_record(
     settings: Settings, pool: asyncpg.Pool, applied: Applied
 ) -> None:

@@ -26,7 +26,7 @@ from tests.integration.processes import until
 
 ROOT = Path(__file__).parents[2]
 CALL: dict[str, Any] = {"component": "rhetor", "provider": "anthropic", "model": "claude-3-opus"}
-COUNT = 60
+COUNT = 40
 
 
 @pytest.fixture
@@ -90,20 +90,20 @@ async def test_an_outage_loses_nothing_of_several_processes_and_threads(
     threads: dict[UUID, int] = {}
 
     def record(first: int) -> None:
-        with BudgetClient(port=listening.port, timeout=0.5, spool=spool) as client:
+        with BudgetClient(port=listening.port, timeout=10, spool=spool) as client:
             for tokens in range(first, first + 15):
                 told = client.record_usage(**CALL, input_tokens=tokens, output_tokens=1)
                 threads[UUID(told["event_id"])] = tokens
 
-    async with settler(listening), components(listening, spool, 3) as found:
+    async with settler(listening), decider(listening), components(listening, spool, 3) as found:
         killed, *others = found
         working = [asyncio.create_task(asyncio.to_thread(record, first)) for first in (1000, 2000)]
         await asyncio.gather(*(component.until(5) for component in found))  # into the spool, for nobody listens yet
         async with gateway(listening):
-            await asyncio.gather(*(component.until(25) for component in found))
+            await asyncio.gather(*(component.until(20) for component in found))
         await killed.until(len(killed.told) + 3)
         killed.process.send_signal(signal.SIGKILL)
-        await asyncio.gather(*(component.until(35) for component in others))
+        await asyncio.gather(*(component.until(27) for component in others))
         async with gateway(listening):
             await asyncio.gather(*(component.until(COUNT) for component in others), *working)
             async with AsyncBudgetClient(port=listening.port, spool=spool) as client:

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,9 @@ from budget_bus.local.ports import free_port
 
 _READY_S = 120
 _STOP_S = 60
+
+COMMAND = (sys.executable, "-m", "budget_bus.cli", "up")
+LAUNCH = Path(__file__).parents[2] / "scripts" / "tekton-launch"
 
 
 @dataclass
@@ -68,9 +71,9 @@ def directory() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def budget_up(directory: Path, port: int) -> AsyncIterator[Up]:
+async def budget_up(directory: Path, port: int, command: Sequence[str | Path] = COMMAND) -> AsyncIterator[Up]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "budget_bus.cli", "up"),
+        *command,
         cwd=directory,
         env={**os.environ, "BUDGET_PORT": str(port), "BUDGET_DATA_DIR": str(directory / "data")},
         stdout=asyncio.subprocess.PIPE,
@@ -169,3 +172,32 @@ async def _readable(pidfd: int) -> None:
     finally:
         loop.remove_reader(pidfd)
         os.close(pidfd)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [(sys.executable, "-m", "budget.api.app", "--debug"), (LAUNCH, "--components", "budget")],
+    ids=["python -m budget.api.app", "tekton-launch"],
+)
+async def test_the_platform_s_own_ways_start_it_too(directory: Path, command: Sequence[str | Path]) -> None:
+    port = free_port()
+    async with budget_up(directory, port, command) as up:
+        assert await up.until("^ready: ") == f"ready: http://127.0.0.1:{port}"
+        up.process.send_signal(signal.SIGINT)
+        assert "Traceback" not in await up.rest()
+        assert up.process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param((), "say which component", id="nothing"),
+        pytest.param(("--components",), "needs a name", id="no name"),
+        pytest.param(("--components", "hermes"), "'hermes' is not here", id="another component"),
+    ],
+)
+async def test_what_cannot_be_launched_is_bad_usage(arguments: Sequence[str], says: str) -> None:
+    process = await asyncio.create_subprocess_exec(LAUNCH, *arguments, stderr=asyncio.subprocess.PIPE)
+    _, said = await process.communicate()
+    assert process.returncode == 2
+    assert says in said.decode()

@@ -201,7 +201,7 @@ def test_the_image_runs_our_command_as_nobody_special() -> None:
 
 def unlocked(lock: str) -> set[str]:
     """What the package needs at run time, directly or not, and *lock* does not pin with a hash."""
-    pinned = set(re.findall(r"^([a-z0-9._-]+)==[^\n]*\\\n +--hash=sha256:", lock, re.MULTILINE))
+    pinned = set(re.findall(r"^([a-z0-9._-]+)(?:\[[a-z,]+\])?==[^\n]*\\\n +--hash=sha256:", lock, re.MULTILINE))
     needed: set[str] = set()
     waiting = [(Requirement("budget-bus"), "")]
     while waiting:

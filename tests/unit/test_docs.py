@@ -1,19 +1,37 @@
-"""The documents speak of what is there: links, files, tests, settings, make targets."""
+"""The documents speak of what is there: links, files, tests, settings, commands, make targets."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from pydantic_core import PydanticUndefined
 
+from budget_bus.cli import app
+from budget_bus.events.topics import TOPICS
+from budget_bus.roles import ROLES
 from budget_bus.settings import Settings, variable_of
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAGES = tuple(sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", *PAGES)
 _ALLOCATION = "<COMPONENT>_ALLOCATION"
+
+# Read from the environment by what is not a process of the service: the tests, `budget up` and the commands; and what
+# a command's help calls its argument.
+_NO_SETTINGS = {
+    "BUDGET_REQUIRE_KAFKA",
+    "BUDGET_REQUIRE_CHROMIUM",
+    "BUDGET_TEST_KAFKA_BOOTSTRAP_SERVERS",
+    "BUDGET_TEST_SCHEMATHESIS_EXAMPLES",
+    "BUDGET_API_KEY",
+    "BUDGET_ID",
+}
+_COMMAND: Any = typer.main.get_command(app)
 
 # Paths in backquotes that are no files of the repository: they are made, or are somebody else's.
 _MADE = {".venv", ".budget", ".env.budget", ".budget/logs", "~/.cache", "bench/results/"}
@@ -36,14 +54,16 @@ def anchors(text: str) -> set[str]:
 
 
 def broken_links(text: str, root: Path = ROOT) -> list[str]:
-    """Local links that lead nowhere."""
+    """Local links of a document in *root* that lead nowhere."""
     broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", _prose(text)):
         if re.match(r"[a-z]+:", link):
             continue
         file, _, anchor = link.partition("#")
         target = root / file
-        there = target.read_text(encoding="utf-8") if target.is_file() else "" if file else text
+        there = (
+            target.read_text(encoding="utf-8") if target.is_file() and target.suffix == ".md" else "" if file else text
+        )
         if not target.exists() or (anchor and anchor not in anchors(there)):
             broken.append(link)
     return broken
@@ -110,9 +130,99 @@ def differences(table: dict[str, str], real: dict[str, str]) -> list[str]:
     )
 
 
+def unknown_settings(text: str) -> set[str]:
+    """Variables named BUDGET_... that nothing reads; one that ends with an underscore stands for at least one."""
+    known = real_settings().keys() | _NO_SETTINGS
+    named = set(re.findall(r"(?<![A-Za-z0-9_])BUDGET_[A-Z0-9_]+", text))
+    return {
+        name
+        for name in named - known
+        if not (name.endswith("_") and any(setting.startswith(name) for setting in known))
+    }
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    """What is written as a command of `budget`, in words: in backquotes, and line by line in blocks of commands."""
+    written = re.findall(r"`budget ([a-z][^`]*)`", _prose(text))
+    for block in re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        written += re.findall(r"^(?:[A-Z_]+=\S+ )*budget ([a-z].*)", block.replace("\\\n", " "), re.MULTILINE)
+    yield from (command.split() for command in written)
+
+
+def unknown_commands(text: str) -> set[str]:
+    """Commands and options that do not exist; of several names in one (`a|b`) each is looked at."""
+    unknown = set()
+    for words in _commands(text):
+        paths = [[first] for first in words[0].split("|")]
+        if len(words) > 1 and paths and _has_subcommands(paths[0][0]):
+            paths = [[first, second] for (first,) in paths for second in words[1].split("|")]
+        for path in paths:
+            options = _options(path)
+            given = {word.partition("=")[0] for word in words if word.startswith("--")}
+            unknown |= {" ".join(path)} if options is None else {" ".join([*path, one]) for one in given - options}
+    return unknown
+
+
+def _has_subcommands(name: str) -> bool:
+    return hasattr(_COMMAND.commands.get(name), "commands")
+
+
+def _options(path: Iterable[str]) -> set[str] | None:
+    """The options of a command, None if there is none of that name."""
+    found = _COMMAND
+    for name in path:
+        found = found.commands.get(name)
+        if found is None:
+            return None
+    return {
+        "--help",
+        *(option for parameter in found.params for option in (*parameter.opts, *parameter.secondary_opts)),
+    }
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_local_link_leads_somewhere(document: str) -> None:
-    assert broken_links(_text(document)) == []
+    assert broken_links(_text(document), (ROOT / document).parent) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_setting_that_is_named_exists(document: str) -> None:
+    assert unknown_settings(_text(document)) == set()
+
+
+def test_a_setting_that_does_not_exist_is_seen() -> None:
+    text = "`BUDGET_PORT` `BUDGET_KAFKA_*` `BUDGET_COLOUR_*`\n```bash\nexport BUDGET_PROT=1\n```\n`DAILY_BUDGET_LIMIT`"
+    assert unknown_settings(text) == {"BUDGET_COLOUR_", "BUDGET_PROT"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_that_is_named_exists(document: str) -> None:
+    assert unknown_commands(_text(document)) == set()
+
+
+def test_a_command_or_option_that_does_not_exist_is_seen() -> None:
+    text = "`budget db chekc` `budget config get|sett x` `budget db check --repair --fast` `budget up`\n"
+    text += "```bash\nbudget forecast\nA=1 budget import x --set a=b \\\n  --nap c=d\n```\n"
+    assert unknown_commands(text) == {"db chekc", "config sett", "db check --fast", "forecast", "import --nap"}
+
+
+def test_operators_are_told_of_every_metric_every_alert_rule_and_every_role() -> None:
+    text = _text("docs/operators.md")
+    metrics = re.findall(r'"(budget_bus_\w+)"', (ROOT / "budget_bus" / "metrics.py").read_text())
+    rules = re.findall(r"- alert: (\w+)", (ROOT / "deploy" / "prometheus-rules.yml").read_text())
+    assert {
+        name for name in (*metrics, *rules, *ROLES) if f"| `{name}`" not in text and f", `{name}`" not in text
+    } == set()
+
+
+def test_authors_are_told_of_every_topic() -> None:
+    text = _text("docs/component_authors.md")
+    assert {spec.name for spec in TOPICS if not spec.name.endswith(".dlq") and f"`{spec.name}`" not in text} == set()
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = set(re.findall(r"\]\((docs/[\w.-]+)\)", _text("README.md")))
+    assert set(PAGES) - {"docs/price-comparison.md"} - linked == set()
 
 
 def test_a_broken_link_is_seen(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_only_what_is_handed_over_is_read(tmp_path: Path, monkeypatch: pytest.Mo
         pytest.param({"BUDGET_NOTIFY_SMTP_URL": "smtp://x"}, "BUDGET_NOTIFY_EMAIL_TO", id="a mail server for nobody"),
         pytest.param({"BUDGET_NOTIFY_EMAIL_TO": "ops"}, "ann@example.org", id="an e-mail address that is none"),
         pytest.param({"BUDGET_NOTIFY_EMAIL_TO": "a@b,, c@d"}, "BUDGET_NOTIFY_EMAIL_TO", id="an empty one between two"),
+        pytest.param({"BUDGET_API_KEY": "two words"}, "BUDGET_API_KEY: is not a key", id="a key with a blank"),
         pytest.param({"BUDGET_NOTIFY_MIN_SEVERITY": "high"}, "'warning'", id="a severity, with those there are"),
     ],
 )
@@ -97,6 +98,7 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
         "BUDGET_DATABASE_URL": "postgresql://u:geheim@db/b",
         "BUDGET_KAFKA_SASL_PASSWORD": "geheim",
         "BUDGET_NOTIFY_SLACK_URL": "https://hooks.example.org/geheim",
+        "BUDGET_API_KEY": "bdgt_geheim",
     }
     assert "geheim" not in repr(load_settings(environ, env_file=_none(tmp_path)))
 
@@ -108,9 +110,10 @@ def test_a_password_is_never_shown(tmp_path: Path) -> None:
         "BUDGET_NOTIFY_WEBHOOK_SECRET",
         "BUDGET_NOTIFY_SLACK_URL",
         "BUDGET_NOTIFY_SMTP_URL",
+        "BUDGET_API_KEY",
     ],
 )
 def test_a_secret_is_not_shown_when_it_is_wrong(name: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=name) as told:
-        load_settings({name: "geheim"}, env_file=_none(tmp_path))
+        load_settings({name: "noch geheim"}, env_file=_none(tmp_path))
     assert "geheim" not in str(told.value)

@@ -65,6 +65,30 @@ WHERE ($1::uuid[] IS NULL OR budget_id = ANY ($1)) AND ($2::boolean IS NULL OR (
     AND ($3::timestamptz IS NULL OR (raised_at, alert_id) < ($3, $4::uuid))
 ORDER BY raised_at DESC, alert_id DESC LIMIT $5;
 
+-- name: acknowledge
+-- The first who takes note stays.  $1 alert_id, $2 when, $3 who
+UPDATE alert SET acknowledged_at = coalesce(acknowledged_at, $2), acknowledged_by = coalesce(acknowledged_by, $3)
+WHERE alert_id = $1
+RETURNING payload, acknowledged_at, acknowledged_by;
+
+-- name: alert_raised_at
+-- $1 alert_id
+SELECT raised_at FROM alert WHERE alert_id = $1;
+
+-- name: alerts_since
+-- Newest first.  $1 raised_at, $2 all but this one, $3 how many
+SELECT alert_id, payload FROM alert
+WHERE raised_at >= $1 AND alert_id <> $2 ORDER BY raised_at DESC, alert_id DESC LIMIT $3;
+
+-- name: booked
+-- $1 event_ids
+SELECT event_id, part, record_offset, occurred_at, recorded_at, component, provider, model, tier, service_tier,
+    task_type, context_id, user_name AS user, operation_id, tags, input_tokens, output_tokens, cache_read_input_tokens,
+    cache_creation_input_tokens, cache_creation_1h_input_tokens, reasoning_output_tokens, input_audio_tokens,
+    output_audio_tokens, input_image_tokens, output_image_tokens, token_source, cost_nanos, input_cost_nanos,
+    output_cost_nanos, currency, price_status, reported_cost_nanos, reported_currency, request_id, late, unreserved
+FROM ledger WHERE event_id = ANY ($1);
+
 -- name: server_version
 SELECT current_setting('server_version');
 

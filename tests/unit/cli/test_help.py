@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -23,8 +24,18 @@ COMMANDS = (
     ["config", "get"],
     ["config", "set"],
     ["config", "unset"],
+    ["keys", "add"],
+    ["keys", "list"],
+    ["keys", "revoke"],
     ["decisions", "list"],
     ["decisions", "show"],
+    ["mcp"],
+    ["alerts", "list"],
+    ["alerts", "ack"],
+    ["alerts", "watch"],
+    ["holds", "list"],
+    ["holds", "release"],
+    ["debug", "integrations"],
     ["topics", "apply"],
     ["topics", "accept-loss"],
     ["db", "migrate"],
@@ -49,6 +60,27 @@ def test_every_command_has_an_example(command: list[str]) -> None:
     told = _run("-m", "budget_bus.cli", *command, "--help")
     assert told.returncode == 0
     assert "Example: " in told.stdout
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(shell: str) -> None:
+    told = _run("-m", "budget_bus.cli", "--show-completion", shell)
+    assert told.returncode == 0
+    assert "complete_" in told.stdout
+
+
+def test_what_begins_so_is_offered() -> None:
+    code = "import sys; from budget_bus.cli import app; app(prog_name='budget')"
+    words = {"_BUDGET_COMPLETE": "complete_bash", "COMP_WORDS": "budget li", "COMP_CWORD": "1"}
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={**os.environ, **words},
+    )
+    assert told.stdout.split() == ["limits"]
 
 
 def test_a_command_that_is_not_there_is_bad_usage() -> None:

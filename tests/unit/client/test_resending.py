@@ -53,6 +53,8 @@ def fill(spool: Spool, *ids: str) -> None:
         pytest.param(GONE, id="connection refused"),
         pytest.param((problem(503),) * 4, id="503"),
         pytest.param((problem(502),) * 4, id="502"),
+        pytest.param((problem(408),) * 4, id="408"),
+        pytest.param((problem(429),) * 4, id="429"),
         pytest.param((problem(504),) * 2, id="504"),
         pytest.param((Response(503, retry_after_s=60),), id="come again in a minute"),
     ],
@@ -83,13 +85,23 @@ def test_a_time_and_an_id_that_the_caller_gives_stay(options: Options, spool: Sp
 
 
 def test_the_next_call_that_works_sends_it(options: Options, spool: Spool) -> None:
-    for _ in range(3):
-        run(steps.record(options, USED), *GONE)
+    run(steps.record(options, USED), *GONE)
+    for _ in range(2):
+        run(steps.record(options, USED))  # it was away a moment ago: the caller is not held up
     kept = spooled(spool)
+    assert len(kept) == 3
     _, (asked, sent) = run(steps.check(options, {**CALL, "estimated_tokens": 1}), ALLOWED, ACCEPTED)
     assert (asked.path, sent.path, body(sent)) == ("/api/check", "/api/record", kept)
     assert spool.size() == 0
     assert run(steps.record(options, USED), SAID)[1][0].path == "/api/record?wait=true"
+
+
+def test_after_a_moment_the_service_is_asked_again(options: Options, spool: Spool) -> None:
+    run(steps.record(options, USED), *GONE)
+    assert spool.rests
+    spool._away_until = 0
+    told, requests = run(steps.record(options, USED), SAID, ACCEPTED)
+    assert (told["status"], len(requests), spool.size()) == ("recorded", 2, 0)
 
 
 def test_a_call_that_works_is_not_spoilt_by_resending(
@@ -102,7 +114,7 @@ def test_a_call_that_works_is_not_spoilt_by_resending(
     assert "could not be sent again yet" in caplog.text
     assert len(spooled(spool)) == 1
     run(steps.check(options, {**CALL, "estimated_tokens": 1}), ALLOWED)  # and not tried again at once
-    spool.quiet_until = 0
+    spool._quiet_until = 0
     run(steps.check(options, {**CALL, "estimated_tokens": 1}), ALLOWED, ACCEPTED)
     assert spool.size() == 0
 
@@ -223,6 +235,7 @@ def test_a_settling_that_is_repeated_says_the_same(tmp_path: Path) -> None:
     for _ in range(2):
         with pytest.raises(BudgetUnavailable, match="full"):
             run(guard.settle({"input_tokens": 1, "output_tokens": 2}), *GONE)
+        spool._away_until = 0
     for _ in range(2):
         running = guard.settle({"input_tokens": 1, "output_tokens": 2})
         seen.append(next(running))
@@ -242,9 +255,10 @@ async def test_both_clients_on_one_spool(tmp_path: Path, caplog: pytest.LogCaptu
             with pytest.raises(BudgetUnavailable):
                 await other.flush()
             with serving(port=port) as gateway:
+                await other.check_budget(**CALL, estimated_tokens=1)
                 third = await other.record_usage(**USED)
                 assert (await other.flush(), client.flush()) == (0, 0)
-    ids = [third["event_id"], first["event_id"], second["event_id"]]
+    ids = [first["event_id"], second["event_id"], third["event_id"]]
     assert [event["event_id"] for event in gateway.events] == ids
     assert caplog.records == []
 
@@ -269,7 +283,11 @@ def test_a_gateway_that_comes_and_goes_gets_every_event(tmp_path: Path) -> None:
         return accepting(asked) if next(turns) % 3 == 0 else (503, {"Retry-After": "0"}, {"detail": "away"})
 
     with serving(moody) as gateway, BudgetClient(port=gateway.port, timeout=0.03, spool=tmp_path / "spool") as client:
-        told = [client.record_usage(**USED) for _ in range(8)]
+        told = []
+        for _ in range(8):
+            told.append(client.record_usage(**USED))
+            assert client._options.spool is not None
+            client._options.spool._away_until = 0
         gateway.answer = accepting
         client.flush()
     assert {event["event_id"] for event in gateway.events} == {one["event_id"] for one in told}

@@ -38,13 +38,13 @@ def test_events_come_back_in_order_and_only_once_after_they_were_dropped(spool: 
         spool.append(event(number))
     first = spool.read(0)
     assert numbers(first.events) == [0, 1, 2, 3, 4]
-    assert spool.waits()
+    assert spool.wake()
     spool.append(event(5))
     spool.drop(first.end)
     rest = spool.read(0)
     assert numbers(rest.events) == [5]
     spool.drop(rest.end)
-    assert not spool.waits()
+    assert not spool.wake()
     assert spool.read(0).events == []
 
 

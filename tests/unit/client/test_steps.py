@@ -15,7 +15,7 @@ import pytest
 from budget_bus.client import BudgetClient, asking, exchange, steps
 from budget_bus.client.calls import GuardState
 from budget_bus.client.exchange import OnUnavailable, Options, Request, Response
-from budget_bus.errors import BudgetExceeded, BudgetUnavailable, Conflict, NotFound, Rejected
+from budget_bus.errors import BudgetExceeded, BudgetUnavailable, Conflict, Forbidden, NotFound, Rejected, Unauthorized
 from tests.unit.client.driving import ACCEPTED, ALLOWED, AWAY, CALL, RECORDED, SAID, body, problem, run
 
 
@@ -107,7 +107,16 @@ def test_an_unavailable_service_answers_what_the_client_was_told(told: OnUnavail
 
 
 @pytest.mark.parametrize(
-    ("status", "error"), [(400, Rejected), (404, NotFound), (409, Conflict), (413, Rejected), (422, Rejected)]
+    ("status", "error"),
+    [
+        (400, Rejected),
+        (401, Unauthorized),
+        (403, Forbidden),
+        (404, NotFound),
+        (409, Conflict),
+        (413, Rejected),
+        (422, Rejected),
+    ],
 )
 def test_a_mistake_is_raised_at_once_with_the_services_words(status: int, error: type[Rejected]) -> None:
     response = problem(status, errors=[{"field": "model", "message": "is required"}])
@@ -213,8 +222,19 @@ def test_the_file_of_settings_counts_where_the_environment_is_silent(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / ".env.budget").write_text("BUDGET_PORT=8099\n")
-    assert exchange.options().base_url == "http://127.0.0.1:8099"
+    (tmp_path / ".env.budget").write_text("BUDGET_PORT=8099\nBUDGET_API_KEY=bdgt_file\n")
+    assert exchange.options(api_key="bdgt_mine").base_url == "http://127.0.0.1:8099"
+    assert exchange.options(api_key="bdgt_mine").headers["Authorization"] == "Bearer bdgt_mine"
+    assert exchange.options().headers["Authorization"] == "Bearer bdgt_file"
+    monkeypatch.setenv("BUDGET_API_KEY", "bdgt_environment")
+    assert exchange.options().headers["Authorization"] == "Bearer bdgt_environment"
+
+
+@pytest.mark.parametrize("key", ["geheim\r\nX: y", "zwei geheim", "gehéim"])
+def test_what_is_no_key_is_refused_and_not_shown(key: str) -> None:
+    with pytest.raises(ValueError, match="BUDGET_API_KEY") as told:
+        BudgetClient(api_key=key)
+    assert "geh" not in str(told.value)
 
 
 def test_a_word_that_is_no_answer_to_unavailability_is_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from budget_bus.errors import Rejected
 from budget_bus.events.decode import decode
-from budget_bus.events.publish import PUBLISHED
+from budget_bus.events.published import PUBLISHED
 
 EXAMPLES = Path(__file__).parents[3] / "schemas" / "examples"
 EVENTS = {event.topic: event for event in PUBLISHED}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import asyncpg
@@ -11,7 +12,9 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 from starlette.applications import Starlette
 
-from budget_bus.errors import BudgetUnavailable, Conflict, Fenced, NotFound, Rejected
+from budget_bus.errors import BudgetUnavailable, Conflict, Fenced, Forbidden, NotFound, Rejected, Unauthorized
+from budget_bus.http.admission import Keys
+from budget_bus.http.pace import Pace
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.problems import TABLE, NotJson, TooLarge, handlers, kind_of, problem_of
 from budget_bus.http.query import Query
@@ -47,7 +50,8 @@ ENDPOINTS = (
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    app = Starlette(routes=list(routes(ENDPOINTS, cast(Parts, None))), exception_handlers=handlers())
+    parts = cast(Parts, SimpleNamespace(keys=Keys(None), pace=Pace(None)))
+    app = Starlette(routes=list(routes(ENDPOINTS, parts)), exception_handlers=handlers())
     transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx2.AsyncClient(transport=transport, base_url="http://x") as client:
         yield client
@@ -116,6 +120,8 @@ async def test_a_body_that_is_declared_too_large_is_not_read(client: httpx2.Asyn
     ("error", "status", "slug"),
     [
         (NotJson("x"), 400, "invalid-json"),
+        (Unauthorized("x"), 401, "unauthorized"),
+        (Forbidden("x"), 403, "forbidden"),
         (NotFound("x"), 404, "not-found"),
         (Conflict("x"), 409, "conflict"),
         (TooLarge("x"), 413, "too-large"),

@@ -1,13 +1,10 @@
-"""`python -m budget_bus.events.publish [--check]`: the JSON Schemas in schemas/, generated from the models."""
+"""The JSON Schema of every event, made from its model; `python -m budget_bus.publish` writes them to schemas/."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -48,41 +45,41 @@ class Published:
         return f"{self.topic}.v{self.version}.json"
 
     def schema(self) -> dict[str, Any]:
-        made = _portable(self.model.model_json_schema(mode=self.mode))
-        if "tags" in made["properties"]:
-            made["properties"]["tags"]["maxProperties"] = MAX_TAGS
-        if "Amount" in made.get("$defs", {}):
-            made["$defs"]["Amount"]["properties"]["amount"] = dict(_AMOUNT)
-        if self.rules:
-            made["allOf"] = list(self.rules)
+        made = refined(self.model.model_json_schema(mode=self.mode), self.rules)
         return {"$schema": DIALECT, "$id": f"urn:budget-bus:{self.topic}:v{self.version}", **made}
+
+
+def refined(made: dict[str, Any], rules: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    """A schema of pydantic's with what it leaves out: what is checked between fields, and how tags are bounded."""
+    made = portable(made)
+    if "tags" in made.get("properties", {}):
+        made["properties"]["tags"]["maxProperties"] = MAX_TAGS
+    if "Amount" in made.get("$defs", {}):
+        made["$defs"]["Amount"] = amount(made["$defs"]["Amount"])
+    return {**made, "allOf": list(rules)} if rules else made
+
+
+def amount(made: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an amount of money, which is written as a decimal string."""
+    return {**made, "properties": {**made["properties"], "amount": dict(_AMOUNT)}}
 
 
 def _given(field: str) -> dict[str, Any]:
     return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
 
 
+USAGE_RULES = (
+    {"anyOf": [_given("input_tokens"), _given("input_text")]},
+    {"anyOf": [_given("output_tokens"), _given("output_text")]},
+)
+CHECK_RULES = (
+    {"oneOf": [_given("estimated_tokens"), _given("input_tokens"), _given("input_text")]},
+    {"not": {"allOf": [_given("estimated_tokens"), _given("max_output_tokens")]}},
+)
+
 PUBLISHED: tuple[Published, ...] = (
-    Published(
-        topics.USAGE_RECORDED,
-        1,
-        UsageRecorded,
-        "validation",
-        (
-            {"anyOf": [_given("input_tokens"), _given("input_text")]},
-            {"anyOf": [_given("output_tokens"), _given("output_text")]},
-        ),
-    ),
-    Published(
-        topics.CHECK_REQUESTED,
-        1,
-        CheckRequested,
-        "validation",
-        (
-            {"oneOf": [_given("estimated_tokens"), _given("input_tokens"), _given("input_text")]},
-            {"not": {"allOf": [_given("estimated_tokens"), _given("max_output_tokens")]}},
-        ),
-    ),
+    Published(topics.USAGE_RECORDED, 1, UsageRecorded, "validation", USAGE_RULES),
+    Published(topics.CHECK_REQUESTED, 1, CheckRequested, "validation", CHECK_RULES),
     Published(topics.CHECK_RESPONSE, 1, CheckResponse, "serialization"),
     Published(topics.HOLD_RELEASED, 1, HoldReleased, "validation"),
     Published(topics.HOLD_EXTENDED, 1, HoldExtended, "validation"),
@@ -92,13 +89,13 @@ PUBLISHED: tuple[Published, ...] = (
 )
 
 
-def _portable(node: Any) -> Any:
+def portable(node: Any) -> Any:
     """Say what pydantic means in words that every validator of the dialect knows."""
     if isinstance(node, list):
-        return [_portable(item) for item in node]
+        return [portable(item) for item in node]
     if not isinstance(node, dict):
         return node
-    said = {_KEYWORDS.get(key, key): _portable(value) for key, value in node.items()}
+    said = {_KEYWORDS.get(key, key): portable(value) for key, value in node.items()}
     if said.get("pattern") in _PORTABLE:
         said["pattern"] = _PORTABLE[said["pattern"]]
     for pattern in _PORTABLE.keys() & said.get("patternProperties", {}).keys():
@@ -111,36 +108,3 @@ def _portable(node: Any) -> Any:
 def rendered() -> dict[str, str]:
     """File name -> text of every schema, as schemas/ should hold it."""
     return {event.file: json.dumps(event.schema(), indent=2, ensure_ascii=False) + "\n" for event in PUBLISHED}
-
-
-def drift(folder: Path) -> list[str]:
-    """One line per schema in *folder* that is missing, differs from its model, or has none."""
-    wanted = rendered()
-    found = {path.name: path.read_text(encoding="utf-8") for path in folder.glob("*.v*.json")}
-    lines = [f"{name}: is missing" for name in wanted.keys() - found.keys()]
-    lines += [f"{name}: belongs to no event" for name in found.keys() - wanted.keys()]
-    lines += [f"{name}: differs from its model" for name in wanted.keys() & found.keys() if wanted[name] != found[name]]
-    return sorted(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the schemas, or with --check only tell what is out of date (exit status 1)."""
-    parser = argparse.ArgumentParser(prog="python -m budget_bus.events.publish", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a schema is out of date")
-    parser.add_argument("--into", type=Path, default=Path("schemas"), help="the folder (default: %(default)s)")
-    options = parser.parse_args(arguments)
-    stale = drift(options.into)
-    if options.check:
-        for line in stale:
-            print(f"{options.into}/{line}; run `python -m budget_bus.events.publish`", file=sys.stderr)
-        return 1 if stale else 0
-    options.into.mkdir(parents=True, exist_ok=True)
-    for name, text in rendered().items():
-        (options.into / name).write_text(text, encoding="utf-8")
-    for line in stale:
-        print(f"{options.into}/{line}" + ("" if "belongs" in line else ": written"))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

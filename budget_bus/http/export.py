@@ -1,0 +1,102 @@
+"""GET /api/reports/export: the ledger itself, a row per event, streamed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from pydantic import Field
+
+from budget_bus.errors import FieldError, Rejected
+from budget_bus.http.parts import Call, Parts
+from budget_bus.http.query import Moment, Names, Query
+from budget_bus.http.reports import spreadsheet_text
+from budget_bus.http.route import Answer, Endpoint
+from budget_bus.money import format_nanos
+from budget_bus.providers.names import canonical_provider
+from budget_bus.store.export import ledger_rows
+
+COLUMNS = (
+    "event_id", "occurred_at", "accounted_at", "recorded_at", "component", "provider", "model", "tier", "service_tier",
+    "task_type", "context_id", "user", "operation_id", "tags", "input_tokens", "output_tokens",
+    "cache_read_input_tokens", "cache_creation_input_tokens", "cache_creation_1h_input_tokens",
+    "reasoning_output_tokens", "input_audio_tokens", "output_audio_tokens", "input_image_tokens", "output_image_tokens",
+    "token_source", "cost", "input_cost", "output_cost", "currency", "price_status", "price_source", "reported_cost",
+    "reported_currency", "request_id", "late", "unreserved",
+)  # fmt: skip
+
+
+class ExportQuery(Query):
+    """The events of `[start, end)` by the time they occurred: the last 30 days until now unless they are given."""
+
+    format: Literal["csv"] = "csv"
+    start: Moment | None = None
+    end: Moment | None = None
+    component: Names = Field(default_factory=list)
+    provider: Names = Field(default_factory=list)
+    model: Names = Field(default_factory=list)
+
+
+async def export(call: Call[ExportQuery, None]) -> Answer:
+    """
+    Ledger rows as CSV, in the order the events occurred; money is a decimal, empty while a row is unpriced.
+
+    All rows are of one moment, however long it takes to send them. Texts that a spreadsheet would take for a formula
+    begin with an apostrophe.
+    """
+    query = call.query
+    end = query.end or call.parts.now()
+    start = query.start or end - timedelta(days=30)
+    if start >= end:
+        raise Rejected("invalid query", [FieldError("start", f"must lie before the end, {end.isoformat()}")])
+    filters = {
+        "component": query.component,
+        "provider": [canonical_provider(name) for name in query.provider],
+        "model": query.model,
+    }
+    return Answer(_csv(call.parts, start, end, filters), media_type="text/csv; charset=utf-8")
+
+
+async def _csv(
+    parts: Parts, start: datetime, end: datetime, filters: Mapping[str, Sequence[str]]
+) -> AsyncIterator[bytes]:
+    yield (",".join(COLUMNS) + "\n").encode()
+    async with parts.exporting, aclosing(ledger_rows(parts.pool, start, end, filters=filters)) as pages:
+        async for rows in pages:
+            out = io.StringIO()
+            writer = csv.writer(out, lineterminator="\n")
+            writer.writerows([_cell(row, name) for name in COLUMNS] for row in rows)
+            yield out.getvalue().encode()
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    if name.endswith("cost"):
+        nanos = row[f"{name}_nanos"]
+        return "" if nanos is None else format_nanos(nanos)
+    value = row[name]
+    if isinstance(value, str):
+        return spreadsheet_text(value)
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, (dict, bool)):
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value != {} else ""
+    return "" if value is None else str(value)
+
+
+ENDPOINTS = (
+    Endpoint(
+        method="GET",
+        path="/api/reports/export",
+        summary="The ledger's rows",
+        handle=export,
+        query=ExportQuery,
+        answers={200: None},
+        produces="text/csv",
+        tags=("reading",),
+    ),
+)

@@ -1,0 +1,256 @@
+"""What each tool does. All answer with structured content, as the REST interface has it, and with plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult, TextContent
+from pydantic import Field
+
+from budget_bus.mcp import wording
+from budget_bus.mcp.rest import Rest
+
+Component = Annotated[str, Field(description="who makes the call, e.g. rhetor")]
+Provider = Annotated[str, Field(description="openai, anthropic, google, ollama, ...")]
+Model = Annotated[str, Field(description="the model's name as its provider writes it")]
+InputTokens = Annotated[int | None, Field(description="tokens of the prompt, cached ones included", ge=0)]
+OutputTokens = Annotated[int | None, Field(description="the most tokens the answer may have", ge=0)]
+Text = Annotated[str | None, Field(description="the prompt itself, if its tokens are to be counted")]
+ContextId = Annotated[str | None, Field(description="the run, session or ticket that the call belongs to")]
+TaskType = Annotated[str | None, Field(description="what kind of task it is")]
+Period = Literal["hourly", "daily", "weekly", "monthly"]
+Groups = Annotated[
+    list[Literal["component", "provider", "model", "task_type", "user", "context_id"]] | None,
+    Field(description="what to break the numbers down by"),
+]
+Moment = Annotated[str | None, Field(description="RFC 3339, e.g. 2026-11-01T00:00:00Z")]
+Names = Annotated[list[str] | None, Field(description='other models that would do as well, each as "provider/model"')]
+
+_LOCAL = ("ollama",)  # what runs at home costs nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The tools for one caller."""
+
+    rest: Rest
+
+    async def check_budget(
+        self,
+        *,
+        component: Component,
+        provider: Provider,
+        model: Model,
+        input_tokens: InputTokens = None,
+        max_output_tokens: OutputTokens = None,
+        estimated_tokens: Annotated[int | None, Field(description="tokens in all, if no more is known", ge=0)] = None,
+        input_text: Text = None,
+        task_type: TaskType = None,
+        context_id: ContextId = None,
+        hold: Annotated[bool, Field(description="set the amount aside until the call is recorded")] = True,
+        request_id: Annotated[str | None, Field(description="a UUID; asking again with it is safe")] = None,
+    ) -> CallToolResult:
+        """
+        May this call be made within the budgets? Ask before an expensive call, with one estimate: input_tokens (and
+        max_output_tokens), input_text, or estimated_tokens. An allowed call holds its cost until record_usage is called
+        with its request_id. A denial says which budget binds, when it frees up, and what would fit instead.
+        """
+        asked = {"component": component, "provider": provider, "model": model, "input_tokens": input_tokens,
+                 "max_output_tokens": max_output_tokens, "estimated_tokens": estimated_tokens, "input_text": input_text,
+                 "task_type": task_type, "context_id": context_id, "hold": hold, "request_id": request_id}  # fmt: skip
+        answer = await self.rest.ask("POST", "/api/check", body=asked)
+        return _told(wording.decision(answer), answer)
+
+    async def record_usage(
+        self,
+        *,
+        component: Component,
+        provider: Provider,
+        model: Model,
+        input_tokens: Annotated[int, Field(description="tokens of the prompt, cached ones included", ge=0)],
+        output_tokens: Annotated[int, Field(description="tokens of the answer, reasoning included", ge=0)],
+        request_id: Annotated[str | None, Field(description="of the check whose hold this settles")] = None,
+        event_id: Annotated[str | None, Field(description="a UUID; recording again with it counts once")] = None,
+        task_type: TaskType = None,
+        context_id: ContextId = None,
+    ) -> CallToolResult:
+        """Record a call that was made, once it is done: tokens in, tokens out. Says what it cost."""
+        event = {"component": component, "provider": provider, "model": model, "input_tokens": input_tokens,
+                 "output_tokens": output_tokens, "request_id": request_id, "event_id": event_id, "task_type": task_type,
+                 "context_id": context_id}  # fmt: skip
+        answer = await self.rest.ask("POST", "/api/record", body=event, query={"wait": "true"})
+        result = answer["results"][0] if "results" in answer else answer
+        return _told(wording.recorded(result), result)
+
+    async def get_budget_status(self) -> CallToolResult:
+        """Every budget with what is spent, held and left in its present window, and whether the service is well."""
+        status = await self.rest.ask("GET", "/api/status")
+        stale = "Decisions are made on old numbers. " if status["stale"] else ""
+        return _told(stale + wording.budgets(status["budgets"]), status)
+
+    async def get_usage(
+        self,
+        *,
+        period: Period = "daily",
+        group_by: Groups = None,
+        component: Annotated[str | None, Field(description="only this component")] = None,
+        provider: Annotated[str | None, Field(description="only this provider")] = None,
+        model: Annotated[str | None, Field(description="only this model")] = None,
+        task_type: TaskType = None,
+        start_date: Moment = None,
+        end_date: Moment = None,
+    ) -> CallToolResult:
+        """Calls, tokens and cost of the present hour, day, week or month, or of any span, in groups if you like."""
+        query = {"group_by": ",".join(group_by or ()) or None, "component": component, "provider": provider,
+                 "model": model, "task_type": task_type, "start": start_date, "end": end_date}  # fmt: skip
+        report = await self.rest.ask("GET", f"/api/usage/{period}", query=query)
+        return _told(wording.usage(report), report)
+
+    async def list_limits(
+        self, *, component: Annotated[str | None, Field(description="only budgets that name it")] = None
+    ) -> CallToolResult:
+        """The budgets in force: limit, scope, policy and balance of each."""
+        page = await self.rest.ask("GET", "/api/limits", query={"component": component, "page_size": 1000})
+        return _told(wording.budgets(page["items"]), page)
+
+    async def recommend_model(
+        self,
+        *,
+        component: Component,
+        provider: Provider,
+        model: Model,
+        input_tokens: Annotated[int, Field(description="tokens of the prompt", ge=0)],
+        max_output_tokens: OutputTokens = None,
+        alternatives: Names = None,
+        task_type: TaskType = None,
+    ) -> CallToolResult:
+        """
+        Which model fits the budgets for the least: the one you mean, those that an operator has named as equivalent,
+        those you name, and what the service suggests. Nothing is set aside.
+        """
+        call = _call(component=component, provider=provider, model=model, input_tokens=input_tokens,
+                     max_output_tokens=max_output_tokens, task_type=task_type)  # fmt: skip
+        fits = await self._fitting(call, alternatives or [])
+        said = [f"{one['provider']}/{one['model']}: {_price(one)}" for one in fits]
+        text = "Cheapest first: " + "; ".join(said) + "." if fits else "None of these models fits the budgets."
+        return _told(text, {"models": fits})
+
+    async def route_with_budget_awareness(
+        self,
+        *,
+        component: Component,
+        provider: Provider,
+        model: Model,
+        input_tokens: Annotated[int, Field(description="tokens of the prompt", ge=0)],
+        max_output_tokens: OutputTokens = None,
+        alternatives: Names = None,
+        task_type: TaskType = None,
+    ) -> CallToolResult:
+        """
+        The model to use: the one you mean if it fits; else the cheapest that does, of those that an operator has named
+        as equivalent, those you name, and what the service suggests; else a free local one among these; else none, and
+        why. The cost of the one that is returned is held: record its usage with the request_id.
+        """
+        call = _call(component=component, provider=provider, model=model, input_tokens=input_tokens,
+                     max_output_tokens=max_output_tokens, task_type=task_type)  # fmt: skip
+        first = await self.rest.ask("POST", "/api/check", body=call)
+        if first["allowed"]:
+            text = f"Use {provider}/{model}. {wording.decision(first)}"
+            return _told(text, {"provider": provider, "model": model, "decision": first})
+        fits = await self._fitting(call, alternatives or [])
+        # What costs something is rather what was asked for than what runs at home.
+        for one in sorted(fits, key=lambda fit: fit["provider"] in _LOCAL):
+            other = {**call, "provider": one["provider"], "model": one["model"]}
+            answer = await self.rest.ask("POST", "/api/check", body=other)
+            if answer["allowed"]:
+                instead = f"Use {one['provider']}/{one['model']} instead of {provider}/{model}"
+                text = f"{instead}, which is denied: {first['reason']}. {wording.decision(answer)}"
+                return _told(text, {"provider": one["provider"], "model": one["model"], "decision": answer})
+        text = f"No model fits. {wording.decision(first)}"
+        return _told(text, {"provider": None, "model": None, "decision": first})
+
+    async def explain_decision(
+        self, *, request_id: Annotated[str, Field(description="as the check's answer has it")]
+    ) -> CallToolResult:
+        """Why a check was answered so: the budget that bound, what was left, when it frees up, what would fit."""
+        answer = await self.rest.ask("GET", f"/api/decisions/{request_id}")
+        return _told(f"Decided at {answer['decided_at']}. {wording.decision(answer)}", answer)
+
+    async def forecast(
+        self, *, component: Annotated[str | None, Field(description="only budgets that concern it")] = None
+    ) -> CallToolResult:
+        """What each budget will come to by the end of its window at its present rate, and when it runs out."""
+        report = await self.rest.ask("GET", "/api/reports/summary", query={"days": 1, "component": component})
+        found = report["budgets"]
+        text = "\n".join(map(wording.outlook, found)) or "There are no budgets."
+        return _told(text, {"budgets": found})
+
+    async def allocate_budget(
+        self,
+        *,
+        parent: Annotated[str, Field(description="the budget_id of which a part is given")],
+        percent: Annotated[float, Field(description="how much of it, in percent", gt=0, le=100)],
+        component: Component,
+    ) -> CallToolResult:
+        """Give a component a part of a budget; the part follows its parent, and all parts have at most 100 percent."""
+        body = {"parent": parent, "percent": str(Decimal(str(percent))), "scope": {"component": component}}
+        made = await self.rest.ask("POST", "/api/limits", body=body)
+        return _told(wording.budget(made), made)
+
+    async def _fitting(self, call: Mapping[str, Any], named: Sequence[str]) -> list[dict[str, Any]]:
+        """Of the candidates those that are allowed, cheapest first; unpriced ones last. Nothing is held for them."""
+        wanted = {(call["provider"], call["model"]): None, **dict.fromkeys(map(_split, named))}
+        groups = (await self.rest.ask("GET", "/api/config/equivalents"))["value"]
+        ours = f"{call['provider']}/{call['model']}"
+        for group in groups:
+            if ours in group:
+                wanted |= dict.fromkeys(map(_split, group))
+        fits, asked = [], set[tuple[str, str]]()
+        while wanted:
+            one = next(iter(wanted))
+            del wanted[one]
+            asked.add(one)
+            question = {**call, "provider": one[0], "model": one[1], "hold": False}
+            answer = await self.rest.ask("POST", "/api/check", body=question)
+            if answer["allowed"]:
+                cost = answer["estimated_cost"]
+                fits.append({"provider": one[0], "model": one[1], "estimated_cost": cost, "action": answer["action"],
+                             "currency": answer["currency"], "price_status": answer["price_status"]})  # fmt: skip
+            for other in (answer.get("suggestions") or {}).get("alternatives") or ():
+                place = (other["provider"], other["model"])
+                wanted |= {} if place in asked else {place: None}
+        return sorted(fits, key=lambda fit: (fit["estimated_cost"] is None, Decimal(fit["estimated_cost"] or 0)))
+
+
+def _call(
+    *,
+    component: str,
+    provider: str,
+    model: str,
+    input_tokens: int,
+    max_output_tokens: int | None,
+    task_type: str | None,
+) -> dict[str, Any]:
+    return {"component": component, "provider": provider, "model": model, "input_tokens": input_tokens,
+            "max_output_tokens": max_output_tokens, "task_type": task_type}  # fmt: skip
+
+
+def _split(name: str) -> tuple[str, str]:
+    provider, slash, model = name.partition("/")
+    if not (slash and provider and model):
+        raise ToolError(f"{name!r} is no model: write provider/model, for example openai/gpt-4o-mini.")
+    return provider, model
+
+
+def _price(fit: Mapping[str, Any]) -> str:
+    return (
+        "no price is known" if fit["estimated_cost"] is None else f"at most {fit['estimated_cost']} {fit['currency']}"
+    )
+
+
+def _told(text: str, content: Any) -> CallToolResult:
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=dict(content))
