@@ -1,4 +1,7 @@
-"""The `budget` command. One module per command; heavy imports happen inside them, so that `budget --help` is quick."""
+"""
+The `budget` command. One module per command, all listed in commands.py, which imports them when they are asked for;
+heavy imports happen inside of them, so that every `--help` is quick.
+"""
 
 from __future__ import annotations
 
@@ -8,66 +11,22 @@ from collections.abc import Sequence
 
 import typer
 
-from budget_bus.cli import (
-    alerts,
-    config,
-    database,
-    debug,
-    decisions,
-    dlq,
-    holds,
-    keys,
-    limits,
-    mcp,
-    prices,
-    recalculate,
-    reconcile,
-    serve,
-    status,
-    topics,
-    up,
-    usage,
-)
-from budget_bus.cli.importing.command import import_usage
+from budget_bus.cli.commands import LazyGroup
 from budget_bus.errors import BudgetError, BudgetExceeded, BudgetUnavailable, ConfigError, Rejected, Retryable
 
 app = typer.Typer(
+    cls=LazyGroup,
     help="Budgets for LLM calls: limits that hold, usage that is counted once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-# Every command of `budget` is registered here: single ones as (name, function), groups as (name, their typer app).
-_COMMANDS = (
-    ("up", up.up),
-    ("serve", serve.serve),
-    ("status", status.status),
-    ("set-limit", limits.set_limit),
-    ("get-usage", usage.get_usage),
-    ("import", import_usage),
-    ("recalculate", recalculate.recalculate),
-    ("mcp", mcp.mcp),
-)
-_GROUPS: tuple[tuple[str, typer.Typer], ...] = (
-    ("limits", limits.limits),
-    ("config", config.config),
-    ("prices", prices.prices),
-    ("reconcile", reconcile.reconcile),
-    ("alerts", alerts.alerts),
-    ("holds", holds.holds),
-    ("decisions", decisions.decisions),
-    ("debug", debug.debug),
-    ("keys", keys.keys),
-    ("topics", topics.topics),
-    ("db", database.database),
-    ("dlq", dlq.dlq),
-)
 
-for _name, _function in _COMMANDS:
-    app.command(_name)(_function)
-for _name, _group in _GROUPS:
-    app.add_typer(_group, name=_name)
+@app.callback()
+def _commands() -> None:
+    """What commands.py lists."""
+
 
 # Wrong usage that typer itself finds ends with 2 as well.
 _EXIT_CODES: tuple[tuple[type[BudgetError], int], ...] = (
@@ -86,8 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def main_of_api_app() -> None:
     """`python -m budget.api.app`: the same service under the name that the platform's other components know."""
+    from budget_bus.cli.serve import serve_or_up  # noqa: PLC0415 - every module of a command is imported when it runs
+
     alias = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    alias.command()(serve.serve_or_up)
+    alias.command()(serve_or_up)
     _run(alias, "python -m budget.api.app", None)
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-import structlog
-
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.providers.extracted import Extracted
 from budget_bus.providers.registry import provider_of
 
-log = structlog.get_logger()
+log = logging.getLogger(__name__)
 
 _RESPONSES: Final = UUID("b6e3f0de-36a1-5d0c-8f0b-9f1f6b5a7c42")  # the name space of ids derived from responses
 _IN_ID: Final = 7  # how many of the counts: those that there were when the first ids were derived
@@ -40,7 +39,7 @@ def usage_fields(
     if name is None:
         raise Rejected("invalid response", [FieldError("model", "is neither given nor in the response")])
     if found.estimated:
-        log.warning("usage is estimated", provider=adapter.name, model=name, reasons=list(found.notes))
+        log.warning("usage of %s %s is estimated: %s", adapter.name, name, "; ".join(found.notes))
     said: dict[str, Any] = {"provider": provider, "model": name, **_counts(found)}
     if found.service_tier not in (None, "standard"):
         said["service_tier"] = found.service_tier

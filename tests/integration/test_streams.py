@@ -1,9 +1,9 @@
-"""Guards around streamed answers, with the real books behind them: whole, broken off, failed."""
+"""Streams under a guard on the real books: read to the end, left early, broken off."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
 import asyncpg
@@ -15,96 +15,56 @@ from budget_bus.local.ports import free_port
 from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import decider, settler
 from budget_bus.settings import Settings
+from tests.integration.processes import until
 
-CALL: dict[str, Any] = {"provider": "openai", "model": "gpt-4o", "component": "rhetor"}
-ASKED = {"input_tokens": 1000, "max_output_tokens": 1000}
-CHUNKS: list[dict[str, Any]] = [
-    {"id": "chatcmpl-1", "model": "gpt-4o", "choices": [{"index": 0, "delta": {"content": "Hello"}}], "usage": None},
-    {"id": "chatcmpl-1", "model": "gpt-4o", "choices": [{"index": 0, "delta": {"content": " world"}}], "usage": None},
-    {"id": "chatcmpl-1", "model": "gpt-4o", "choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 10,
-     "total_tokens": 910}},
-]  # fmt: skip
+CALL: dict[str, Any] = {"component": "rhetor", "provider": "openai", "model": "gpt-4o"}
+ASKED = {"input_tokens": 1000, "max_output_tokens": 5000}
+WORDS = ("The quick brown", " fox jumps over", " the lazy dog.")  # 10 tokens of gpt-4o
 
 
-@pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[AsyncBudgetClient]:
+def chunks(call: str) -> Iterator[dict[str, Any]]:
+    body = {"id": call, "object": "chat.completion.chunk", "model": "gpt-4o"}
+    for word in WORDS:
+        yield {**body, "choices": [{"index": 0, "delta": {"content": word}, "finish_reason": None}]}
+    yield {**body, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    yield {**body, "choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 10, "total_tokens": 910}}
+
+
+async def test_a_stream_is_settled_however_it_ends(kafka: str, settings: Settings, pool: asyncpg.Pool) -> None:
     await apply_topics(settings)
-    here = settings.model_copy(update={"host": "127.0.0.1", "port": free_port(), "check_timeout_ms": 30_000})
-    async with (
-        settler(settings),
-        decider(settings),
-        gateway(here),
-        AsyncBudgetClient(host="127.0.0.1", port=here.port, timeout=60) as client,
-    ):
-        yield client
+    listening = settings.model_copy(update={"port": free_port(), "check_timeout_ms": 30_000})
 
+    def blocking() -> None:
+        with BudgetClient(port=listening.port, timeout=60) as client:
+            with client.guard(**CALL, **ASKED, task_type="whole") as call:
+                assert len(list(call.stream(chunks("chatcmpl-1")))) == 5
+            with client.guard(**CALL, **ASKED, task_type="left") as call:
+                stream = call.stream(chunks("chatcmpl-2"))
+                assert [next(stream)["id"] for _ in range(3)] == ["chatcmpl-2"] * 3
 
-async def arriving(count: int = len(CHUNKS), *, fails: bool = False) -> AsyncIterator[dict[str, Any]]:
-    for chunk in CHUNKS[:count]:
-        yield chunk
-    if fails:
-        raise ConnectionResetError
+    async def broken() -> Any:
+        for chunk in chunks("chatcmpl-3"):
+            yield chunk
+            if not chunk["choices"][0]["delta"]:
+                raise ConnectionError("reset by peer")
 
+    async with settler(listening), decider(listening), gateway(listening):
+        await asyncio.to_thread(blocking)
+        async with AsyncBudgetClient(port=listening.port, timeout=60) as client:
+            with pytest.raises(ConnectionError, match="reset by peer"):
+                async with client.guard(**CALL, **ASKED, task_type="broken") as call:
+                    [chunk async for chunk in call.stream(broken())]
 
-async def rows(pool: asyncpg.Pool) -> list[tuple[int, int, str]]:
-    found = await pool.fetch("SELECT input_tokens, output_tokens, token_source FROM ledger ORDER BY recorded_at")
-    return [tuple(row) for row in found]
+        async def settled() -> bool:
+            return bool(await pool.fetchval("SELECT count(*) = 3 FROM hold WHERE state = 'settled'"))
 
-
-async def test_a_whole_stream_is_passed_through_and_settled_with_its_numbers(
-    client: AsyncBudgetClient, pool: asyncpg.Pool
-) -> None:
-    async with client.guard(**CALL, **ASKED) as call:
-        assert [chunk async for chunk in call.stream(arriving())] == CHUNKS
-    assert await rows(pool) == [(900, 10, "provider")]
-    assert await pool.fetchval("SELECT state FROM hold") == "settled"
-
-
-async def test_a_stream_that_is_left_early_is_neither_free_nor_charged_whole(
-    client: AsyncBudgetClient, pool: asyncpg.Pool
-) -> None:
-    async with client.guard(**CALL, **ASKED) as call:
-        async for _ in call.stream(arriving()):
-            break
-    ((put_in, put_out, source),) = await rows(pool)
-    assert (put_in, source) == (1000, "estimated")
-    assert 0 < put_out < 5
-
-
-async def test_a_stream_that_fails_is_settled_and_its_error_goes_on(
-    client: AsyncBudgetClient, pool: asyncpg.Pool
-) -> None:
-    async def call_once() -> None:
-        async with client.guard(**CALL, **ASKED) as call:
-            async for _ in call.stream(arriving(2, fails=True)):
-                pass
-
-    with pytest.raises(ConnectionResetError):
-        await call_once()
-    ((put_in, put_out, source),) = await rows(pool)
-    assert (put_in, put_out > 0, source) == (1000, True, "estimated")
-
-
-async def test_what_was_settled_by_hand_is_not_settled_again(client: AsyncBudgetClient, pool: asyncpg.Pool) -> None:
-    async with client.guard(**CALL, **ASKED) as call:
-        async for _ in call.stream(arriving(1)):
-            break
-        await call.settle(input_tokens=1, output_tokens=1)
-    assert await rows(pool) == [(1, 1, "provider")]
-
-
-async def test_the_client_that_blocks_does_the_same(client: AsyncBudgetClient, pool: asyncpg.Pool) -> None:
-    def call_twice() -> list[dict[str, Any]]:
-        port = int(client._options.base_url.rpartition(":")[2])
-        with BudgetClient(host="127.0.0.1", port=port, timeout=60) as blocking:
-            with blocking.guard(**CALL, **ASKED) as call:
-                seen = list(call.stream(CHUNKS))
-            with blocking.guard(**CALL, **ASKED) as call:
-                for _ in call.stream(CHUNKS):
-                    break
-        return seen
-
-    assert await asyncio.to_thread(call_twice) == CHUNKS
-    whole, part = await rows(pool)
-    assert whole == (900, 10, "provider")
-    assert (part[0], part[2]) == (1000, "estimated")
+        await until(settled)
+    rows = await pool.fetch(
+        "SELECT task_type, input_tokens, output_tokens, token_source, cost_nanos FROM ledger ORDER BY task_type"
+    )
+    # 2.50 and 10.00 USD per million tokens; what was held would be 0.0525.
+    assert [tuple(row) for row in rows] == [
+        ("broken", 1000, 10, "estimated", 2_600_000),
+        ("left", 1000, 10, "estimated", 2_600_000),
+        ("whole", 900, 10, "provider", 2_350_000),
+    ]

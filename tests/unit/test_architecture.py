@@ -76,6 +76,12 @@ def test_imports_point_one_way() -> None:
             "budget_bus.providers.names -> budget_bus.store.sql",
             id="a provider that reads the books",
         ),
+        pytest.param(
+            "client/texts.py",
+            "from budget_bus.producers import bus",
+            "budget_bus.producers.bus -> budget_bus.settings",
+            id="a client that carries what only a server needs",
+        ),
     ],
 )
 def test_the_contract_bites(copy: Path, module: str, line: str, named: str) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from typer.core import TyperCommand
+
+import budget_bus.cli
+from budget_bus.cli.commands import ENTRIES, Commands
 
 HEAVY = ("aiokafka", "asyncpg", "httpx2", "pydantic", "rich", "starlette", "genai_prices")
 COMMANDS = (
@@ -50,9 +56,47 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_help_loads_nothing_heavy() -> None:
-    found = _run("-c", f"import sys, budget_bus.cli; print([name for name in {HEAVY} if name in sys.modules])")
-    assert found.stdout.strip() == "[]", found.stderr
+def _loaded(*arguments: str) -> set[str]:
+    """The modules that a fresh process has after running a command."""
+    code = f"""
+import sys
+from budget_bus.cli import main
+try:
+    main({list(arguments)})
+except SystemExit:
+    print("loaded:", *sys.modules)
+"""
+    told = _run("-c", code)
+    return set(told.stdout.rpartition("loaded:")[2].split())
+
+
+def test_help_loads_nothing_heavy_and_no_command() -> None:
+    modules = _loaded("--help")
+    assert {name for name in modules if name.startswith("budget_bus.cli.")} == {"budget_bus.cli.commands"}
+    assert modules & {*HEAVY, "asyncio", "budget_bus.settings"} == set()
+
+
+def test_a_commands_help_loads_nothing_heavy_and_no_other_command() -> None:
+    modules = _loaded("limits", "set", "--help")
+    assert "budget_bus.cli.limits" in modules
+    # typer itself makes a command's parameters with pydantic.
+    assert modules & {*HEAVY, "budget_bus.cli.prices", "budget_bus.cli.serve"} <= {"pydantic"}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_list_says_of_each_command_what_it_says_of_itself(name: str) -> None:
+    own = " ".join(Commands()[name].help.split())
+    assert own.startswith(ENTRIES[name].help)
+    for width in (40, 60):
+        lines = [TyperCommand(name, help=text).get_short_help_str(width) for text in (own, ENTRIES[name].help)]
+        assert lines[0] == lines[1]
+
+
+def test_no_module_of_a_command_is_left_out() -> None:
+    """One whose docstring says that it is `budget NAME` is in the list."""
+    folder = Path(budget_bus.cli.__file__).parent
+    told = {path.stem for path in folder.glob("*.py") if re.match(r'"""`budget \w', path.read_text())}
+    assert told - {entry.module for entry in ENTRIES.values()} == {"raises"}  # part of `budget limits`
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
