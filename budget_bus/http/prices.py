@@ -8,20 +8,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from budget_bus.bookkeeping import price_updates
 from budget_bus.consumers.prices import refresh_prices
-from budget_bus.errors import BudgetUnavailable, FieldError, Rejected
+from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.fields import Instant, Name, ServiceTier, wrong_field
 from budget_bus.http.limit_body import LimitAmount, Whole, read_exact
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.query import Moment, Page, Query, read_cursor, write_cursor
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.policy.pricing import Price, Rate
-from budget_bus.providers import data
 from budget_bus.providers.names import canonical_provider
 from budget_bus.providers.own import RATES
 from budget_bus.providers.prices import PriceBook, quarter_of
-from budget_bus.store import price_data, prices
+from budget_bus.store import prices
 
 Per = Literal["1M", "1K"]
 Amount = Annotated[LimitAmount, Field(ge=0)]
@@ -223,110 +221,6 @@ async def remove_price(call: Call[OwnQuery, None]) -> Answer:
     return Answer(status=204)
 
 
-class UpdateBody(BaseModel):
-    """Nothing to say: what is updated is all that the settings name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    all: Literal[True] = True
-
-
-class ReviewView(BaseModel):
-    """
-    A model of the price data whose fetched price is not in force, and why. `before` and `after` are the model as the
-    data writes it, in USD per million tokens; null: it vanished.
-    """
-
-    provider: str
-    model: str
-    reason: str
-    before: dict[str, Any]
-    after: dict[str, Any] | None
-    state: Literal["waiting", "approved", "rejected"]
-    found_at: datetime
-    decided_at: datetime | None = None
-    decided_by: str | None = None
-
-
-class ReviewList(BaseModel):
-    """What waits for a decision."""
-
-    items: list[ReviewView]
-    next_cursor: str | None
-
-
-class UpdateView(BaseModel):
-    """
-    What an update came to. `updated` false says that nothing could be fetched and why: the last good data stays.
-    `changed` are the models whose prices are others now, `waiting` those that keep their price until it is decided.
-    """
-
-    updated: bool
-    detail: str
-    source: str
-    models: int
-    changed: list[str]
-    waiting: list[ReviewView]
-
-
-class DecisionBody(BaseModel):
-    """Whether to take over what was fetched of a model; `provider` and `model` are those of the review."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    provider: Name
-    model: Name
-    approve: bool
-
-
-async def update_prices(call: Call[Query, UpdateBody]) -> Answer:
-    """
-    Fetch newer price data and take over what is plausible. Offline is no error: the answer says so.
-
-    Raises:
-        Rejected: what was fetched is no price data; nothing is changed.
-    """
-    parts, settings = call.parts, call.parts.settings
-    url = settings.price_update_url
-    detail, changed, updated = "the price data is up to date", [], True
-    try:
-        raw = await price_updates.fetch(url)
-        told = await price_updates.apply(
-            parts.pool, raw, source=url, actor=call.actor, factor=settings.price_move_factor, now=parts.now()
-        )
-        changed = ["/".join(one.key) for one in told.taken]
-        if changed or told.held:
-            detail = f"{len(changed)} prices changed, {len(told.held)} wait for approval"
-    except BudgetUnavailable as error:
-        updated, detail = False, f"offline, the last good prices stay: {error}"
-    await price_book(parts)
-    waiting = [ReviewView.model_validate(one._asdict()) for one in await price_data.reviews(parts.pool)]
-    count = sum(len(provider.models) for provider in data.providers().values())
-    return Answer(
-        UpdateView(updated=updated, detail=detail, source=data.source(), models=count, changed=changed, waiting=waiting)
-    )
-
-
-async def list_reviews(call: Call[Page, None]) -> Answer:
-    """What waits for a decision, on one page."""
-    found = await price_data.reviews(call.parts.pool)
-    return Answer(ReviewList(items=[ReviewView.model_validate(one._asdict()) for one in found], next_cursor=None))
-
-
-async def decide_review(call: Call[Query, DecisionBody]) -> Answer:
-    """
-    Take over or refuse what was fetched of a model.
-
-    Raises:
-        NotFound: nothing of it waits.
-    """
-    body = call.body
-    review = await price_updates.decide(
-        call.parts.pool, body.provider, body.model, approve=body.approve, actor=call.actor, now=call.parts.now()
-    )
-    return Answer(ReviewView.model_validate(review._asdict()))
-
-
 async def price_book(parts: Parts) -> PriceBook:
     """The book with what operators have set, and the data in force."""
     async with parts.pool.acquire() as connection, connection.transaction():
@@ -400,11 +294,11 @@ def _plain(amount: Decimal) -> str:
 
 
 _TAGS = ("administering",)
-_PATH = "/api/providers/prices"
+PATH = "/api/providers/prices"
 ENDPOINTS = (
     Endpoint(
         method="GET",
-        path=_PATH,
+        path=PATH,
         summary="Prices",
         handle=list_prices,
         query=PriceQuery,
@@ -413,7 +307,7 @@ ENDPOINTS = (
     ),
     Endpoint(
         method="PUT",
-        path=_PATH,
+        path=PATH,
         summary="Set a price",
         handle=set_price,
         body=PriceBody,
@@ -422,37 +316,8 @@ ENDPOINTS = (
         tags=_TAGS,
     ),
     Endpoint(
-        method="POST",
-        path=f"{_PATH}/update",
-        summary="Update the price data",
-        handle=update_prices,
-        body=UpdateBody,
-        read=lambda raw: read_exact(UpdateBody, raw or b"{}"),
-        optional=True,
-        answers={200: UpdateView},
-        tags=_TAGS,
-    ),
-    Endpoint(
-        method="GET",
-        path=f"{_PATH}/reviews",
-        summary="Fetched prices that wait for approval",
-        handle=list_reviews,
-        query=Page,
-        answers={200: ReviewList},
-        tags=("reading",),
-    ),
-    Endpoint(
-        method="POST",
-        path=f"{_PATH}/reviews",
-        summary="Approve or reject a fetched price",
-        handle=decide_review,
-        body=DecisionBody,
-        answers={200: ReviewView},
-        tags=_TAGS,
-    ),
-    Endpoint(
         method="DELETE",
-        path=_PATH,
+        path=PATH,
         summary="Take back a price that was set",
         handle=remove_price,
         query=OwnQuery,
