@@ -33,6 +33,7 @@ from budget_bus.store.ledger import ROLLUP_SUMS, RollupKey, bucket_of
 from budget_bus.store.restatements import BEGINNING, Cursor, Range, Restated, Slice
 
 CHUNK = 5_000
+_COST = ROLLUP_SUMS.index("cost_nanos")
 _SUMMARIZE_EVERY = 10  # slices
 REPORTED = "reported"  # the price_source of a cost that the provider named: no price of ours restates it
 
@@ -213,7 +214,8 @@ class Restating:
         calls = [(_call(group), group.accounted_at) for group in groups]
         await contexts.resolve(connection, self.catalogue, calls)
         await restatements.restate(connection, self._id, [_written(one) for one in new])
-        await ledger.add_rollups(connection, changes := _rollups(groups))
+        changes = _rollups(groups)
+        await ledger.add_rollups(connection, changes)
         await restatements.add_restated(connection, {key: change[_COST] for key, change in changes.items()})
         moves = _Moves(self.catalogue)
         for (call, accounted_at), sums in zip(calls, groups.values(), strict=True):

@@ -15,7 +15,7 @@ from pydantic import Field
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.query import Moment, Names, Query
-from budget_bus.http.reports import spreadsheet_text
+from budget_bus.insight.report_formats.cells import spreadsheet_text
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.money import format_nanos
 from budget_bus.providers.names import canonical_provider
