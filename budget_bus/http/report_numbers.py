@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import pairwise
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -142,8 +143,8 @@ def _numbers(sums: Iterable[BinnedSum]) -> ReportNumbers:
     )
 
 
-def _context_numbers(contexts: Contexts) -> dict[str, int | str | None]:
-    return {"contexts": contexts.count, "cost_per_context": _each(contexts.cost_nanos, contexts.count)}
+def _context_numbers(contexts: Contexts) -> dict[str, Any]:
+    return {"contexts": contexts.at_work, "cost_per_context": _each(contexts.cost_nanos, contexts.at_work)}
 
 
 def _in_currency(sums: Iterable[BinnedSum]) -> list[BinnedSum]:

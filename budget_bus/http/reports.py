@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.http.budgets import BudgetView, concerns, views
-from budget_bus.http.parts import Call, Parts
+from budget_bus.http.parts import Call, Reading
 from budget_bus.http.prices import price_book
 from budget_bus.http.query import Moment, Names, ZoneName
 from budget_bus.http.report_numbers import ContextNumbers, ReportGroup, Step, TopSpender, groups, steps, top, totals
@@ -33,8 +33,8 @@ _DIMENSIONS = ("component", "provider", "model")
 
 class SummaryQuery(UsageFilters):
     """
-    Which usage; `tier` too can be grouped and filtered by. The `days` until `end`, which is now unless it is given, or `[start, end)`. `period` is how long the steps of the
-    series are; those at the ends may be shorter.
+    Which usage; `tier` too can be grouped and filtered by. The `days` until `end`, which is now unless it is given, or
+    `[start, end)`. `period` is how long the steps of the series are; those at the ends may be shorter.
     """
 
     period: Literal["hourly", "daily", "weekly", "monthly"] = "daily"
@@ -108,7 +108,7 @@ async def summary(call: Call[SummaryQuery, None]) -> Answer:
     return await report(call.parts, query, start, end)
 
 
-async def report(parts: Parts, query: SummaryQuery, start: datetime, end: datetime) -> Answer:
+async def report(parts: Reading, query: SummaryQuery, start: datetime, end: datetime) -> Answer:
     """
     What *query* asks for, of `[start, end)`, in its format.
 
@@ -161,7 +161,7 @@ def _bins(period: Period, timezone: str, start: datetime, end: datetime) -> list
     return bins
 
 
-async def _reported(parts: Parts, budgets: Sequence[Budget], now: datetime) -> list[ReportedBudget]:
+async def _reported(parts: Reading, budgets: Sequence[Budget], now: datetime) -> list[ReportedBudget]:
     shown = await views(parts, budgets)
     taken = await windows.current(parts.pool, budgets, now)
     return [

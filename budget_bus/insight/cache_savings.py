@@ -1,4 +1,4 @@
-"""What tokens from a provider's cache would have cost more as plain input: sums of usage -> the same with the saving."""
+"""What tokens from a provider's cache would have cost more as plain input: sums of usage -> the same with it."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class BinnedSum(UsageSum):
 class Contexts(NamedTuple):
     """How many contexts were at work, and what their calls cost in the currency that was asked for."""
 
-    count: int
+    at_work: int
     cost_nanos: int
 
 
@@ -125,12 +125,6 @@ async def unconfirmed(pool: asyncpg.Pool, filters: Mapping[str, Sequence[str]]) 
     picked = [list(filters[name]) if filters.get(name) else None for name in _ALWAYS]
     rows = await pool.fetch(_SQL["unconfirmed"], *picked)
     return {row["currency"]: (row["holds"], int(row["cost_nanos"])) for row in rows}
-
-
-async def requests(pool: asyncpg.Pool, start: datetime, end: datetime, filters: Mapping[str, Sequence[str]]) -> int:
-    """About how many events occurred in `[start, end)`: those of all quarters of an hour that it touches."""
-    picked = [list(filters[name]) if filters.get(name) else None for name in _ALWAYS]
-    return int(await pool.fetchval(_SQL["requests"], start, end, *picked))
 
 
 def _spans(start: datetime, end: datetime) -> tuple[datetime, ...]:

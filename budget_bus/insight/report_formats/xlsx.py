@@ -36,8 +36,8 @@ def render_xlsx(report: Mapping[str, Any], group_by: Sequence[str]) -> bytes:
             for column, heading in enumerate(columns):
                 page.write_string(0, column, heading, bold)
             for number, row in enumerate(rows, start=1):
-                for column, name in enumerate(columns):
-                    _write(page, number, column, name, row.get(name))
+                for column, heading in enumerate(columns):
+                    _write(page, number, column, heading, row.get(heading))
 
         sheet("Summary", ("what", "value"), _summary(report))
         if group_by:

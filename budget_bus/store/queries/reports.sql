@@ -64,13 +64,6 @@ GROUP BY 2, 3, 4, 5, 6, 7, 8
 UNION ALL
 SELECT true, null, null, null, null, null, null, null, count(DISTINCT context_id), coalesce(sum(cost_nanos), 0) FROM each;
 
--- name: requests
--- How many events there are in the whole buckets that touch [$1, $2).  $3 to $5 component, provider, model or null
-SELECT coalesce(sum(requests), 0)::bigint FROM rollup
-WHERE bucket_start > $1::timestamptz - interval '15 minutes' AND bucket_start < $2
-    AND ($3::text[] IS NULL OR component = ANY ($3)) AND ($4::text[] IS NULL OR provider = ANY ($4))
-    AND ($5::text[] IS NULL OR model = ANY ($5));
-
 -- name: unconfirmed
 -- What is charged for calls of which nothing was heard, by currency; unpriced ones have no amount.
 SELECT currency, count(*) AS holds, coalesce(sum(cost_nanos), 0) AS cost_nanos FROM hold
