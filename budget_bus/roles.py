@@ -174,8 +174,9 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
     from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
     from budget_bus.bookkeeping.self_check import keep_checking  # noqa: PLC0415
     from budget_bus.bookkeeping.unpriced import keep_pricing  # noqa: PLC0415
+    from budget_bus.reporting.due import keep_reporting  # noqa: PLC0415 - the other roles make no reports
 
-    async with open_pool(settings, size=3) as pool, AsyncExitStack() as stack:
+    async with open_pool(settings, size=5) as pool, AsyncExitStack() as stack:
         stopping = asyncio.Event()
         updating = keep_updating(
             pool,
@@ -188,7 +189,8 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
         exchanging = keep_rates(pool, stopping, url=settings.exchange_rate_url)
         pricing = keep_pricing(pool, Catalogue(Policy(settings.enforcement_level)), _prices(), stopping)
         checking = keep_checking(pool, stopping, interval_s=settings.self_check_interval)
-        for work in (updating, pricing, exchanging, checking):
+        reporting = keep_reporting(settings, pool, stopping)
+        for work in (updating, pricing, exchanging, checking, reporting):
             await stack.enter_async_context(_running(work, stopping.set))
         yield
 

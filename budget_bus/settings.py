@@ -198,6 +198,9 @@ class Settings(BaseSettings):
     notify_give_up_after_s: int = Field(3600, ge=1, le=86_400)
     notify_max_age_s: int = Field(86_400, ge=60)
 
+    reports_dir: Path | None = None
+    reports_webhook_secret: WebhookSecret | None = None
+
     instance: str | None = None
     metrics_port: int = Field(0, ge=0, le=65535)
 

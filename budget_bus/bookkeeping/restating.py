@@ -29,10 +29,11 @@ from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, contexts, fence, ledger, restatements
 from budget_bus.store.balances import Delta, Movement
 from budget_bus.store.catalogue import Catalogue, Place, place_of
-from budget_bus.store.ledger import RollupKey, bucket_of
+from budget_bus.store.ledger import ROLLUP_SUMS, RollupKey, bucket_of
 from budget_bus.store.restatements import BEGINNING, Cursor, Range, Restated, Slice
 
 CHUNK = 5_000
+_COST = ROLLUP_SUMS.index("cost_nanos")
 _SUMMARIZE_EVERY = 10  # slices
 REPORTED = "reported"  # the price_source of a cost that the provider named: no price of ours restates it
 
@@ -213,7 +214,9 @@ class Restating:
         calls = [(_call(group), group.accounted_at) for group in groups]
         await contexts.resolve(connection, self.catalogue, calls)
         await restatements.restate(connection, self._id, [_written(one) for one in new])
-        await ledger.add_rollups(connection, _rollups(groups))
+        changes = _rollups(groups)
+        await ledger.add_rollups(connection, changes)
+        await restatements.add_restated(connection, {key: change[_COST] for key, change in changes.items()})
         moves = _Moves(self.catalogue)
         for (call, accounted_at), sums in zip(calls, groups.values(), strict=True):
             moves.add(call, accounted_at, sums)
@@ -300,6 +303,10 @@ class _Sums:
     cost: int = 0
     unpriced_requests: int = 0
     unpriced_tokens: int = 0
+    cache_read_tokens: int = 0
+    late_requests: int = 0
+    was_late_cost: int = 0
+    late_cost: int = 0
     moved: dict[str, int] = field(default_factory=dict)  # by how much, in each currency that budgets count in
 
 
@@ -321,6 +328,11 @@ def _grouped(new: Iterable[_Row], catalogue: Catalogue) -> dict[_Group, _Sums]:
         sums.input_tokens += row["input_tokens"]
         sums.output_tokens += row["output_tokens"]
         sums.cost += cost.total
+        sums.cache_read_tokens += row["cache_read_input_tokens"]
+        if row["late"]:
+            sums.late_requests += 1
+            sums.was_late_cost += was or 0
+            sums.late_cost += cost.total
         if was is None:
             sums.unpriced_requests += 1
             sums.unpriced_tokens += row["input_tokens"] + row["output_tokens"]
@@ -360,15 +372,16 @@ def _rollups(groups: Mapping[_Group, _Sums]) -> dict[RollupKey, list[int]]:
     changes: dict[RollupKey, list[int]] = {}
     for group, sums in groups.items():
         counts = (sums.requests, sums.input_tokens, sums.output_tokens)
+        unpriced, subsets = (sums.unpriced_requests, sums.unpriced_tokens), (sums.cache_read_tokens, sums.late_requests)
         for currency, sign, numbers in (
-            (group.was_currency, -1, (*counts, sums.was_cost, sums.unpriced_requests, sums.unpriced_tokens)),
-            (group.currency, 1, (*counts, sums.cost, 0, 0)),
+            (group.was_currency, -1, (*counts, sums.was_cost, *unpriced, *subsets, sums.was_late_cost)),
+            (group.currency, 1, (*counts, sums.cost, 0, 0, *subsets, sums.late_cost)),
         ):
             key = RollupKey(
                 group.bucket_start, group.component, group.provider, group.model, group.tier, group.task_type or "",
                 group.user or "", group.context_id or "", currency,
             )  # fmt: skip
-            change = changes.setdefault(key, [0] * 6)
+            change = changes.setdefault(key, [0] * len(ROLLUP_SUMS))
             for i, number in enumerate(numbers):
                 change[i] += sign * number
     return changes

@@ -35,6 +35,8 @@ ENTRIES = {
     "get-usage": Entry(
         "usage", "get_usage", "Show requests, tokens and cost of a period's current window, or of any span."
     ),
+    "report": Entry("report", "report", "Report usage over time, or have it reported again and again."),
+    "export": Entry("export", "export", "Export the ledger's rows as CSV or FOCUS 1.2."),
     "import": Entry("importing.command", "import_usage", "Import past usage through Kafka."),
     "recalculate": Entry(
         "recalculate", "recalculate", "Restate recorded costs at the prices that hold today for their time."

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from budget_bus.cli.find import find_service
 from budget_bus.errors import BudgetUnavailable, Conflict, FieldError, Forbidden, NotFound, Rejected, Unauthorized
+
+if TYPE_CHECKING:
+    import httpx2
 
 # ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
 
@@ -33,31 +37,40 @@ def ask(
     """
     import httpx2
 
-    settings = find_service()
-    host = _CALLED.get(settings.host, settings.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    key = settings.api_key.get_secret_value() if settings.api_key else None
+    client, url = _client()
     try:
-        # Proxies of the environment are for the web, not for the service beside us.
-        with httpx2.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client:
-            response = client.request(
-                method,
-                path,
-                json=body,
-                content=content,
-                params={name: value for name, value in (query or {}).items() if value not in (None, "", [])},
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-            )
+        with client:
+            response = client.request(method, path, json=body, content=content, params=_given(query))
     except httpx2.HTTPError as error:
-        raise BudgetUnavailable(
-            f"no gateway answers at {url}: {error}; start one with `budget up`, or set BUDGET_HOST and BUDGET_PORT"
-        ) from None
+        raise _away(url, error) from None
     answer = _json(response)
     if response.status_code < 400:
         if answer is None and response.content:
             raise BudgetUnavailable(f"what answers at {url}{path} is no budget gateway; check BUDGET_HOST, BUDGET_PORT")
         return response.status_code, answer
     raise _refusal(response.status_code, answer, f"{method} {url}{path}")
+
+
+@contextmanager
+def stream(path: str, query: Mapping[str, Any] | None = None) -> Iterator[Iterator[bytes]]:
+    """
+    The content of an answer as it arrives.
+
+    Raises:
+        Rejected, Unauthorized, Forbidden, BudgetUnavailable: as `ask`; the last one also when it ends too early.
+    """
+    import httpx2
+
+    client, url = _client()
+    with client:
+        try:
+            with client.stream("GET", path, params=_given(query)) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _refusal(response.status_code, _json(response), f"GET {url}{path}")
+                yield response.iter_bytes()
+        except httpx2.HTTPError as error:
+            raise _away(url, error) from None
 
 
 def items(path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
@@ -70,6 +83,28 @@ def items(path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, A
         cursor = page.get("next_cursor")
         if not cursor:
             return found
+
+
+def _client() -> tuple[httpx2.Client, str]:
+    import httpx2
+
+    settings = find_service()
+    host = _CALLED.get(settings.host, settings.host)
+    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    key = settings.api_key.get_secret_value() if settings.api_key else None
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    # Proxies of the environment are for the web, not for the service beside us.
+    return httpx2.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False, headers=headers), url
+
+
+def _given(query: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {name: value for name, value in (query or {}).items() if value not in (None, "", [])}
+
+
+def _away(url: str, error: Exception) -> BudgetUnavailable:
+    return BudgetUnavailable(
+        f"no gateway answers at {url}: {error}; start one with `budget up`, or set BUDGET_HOST and BUDGET_PORT"
+    )
 
 
 def _json(response: Any) -> Any:

@@ -29,7 +29,7 @@ from budget_bus.store import balances, contexts, fence, holds, ledger
 from budget_bus.store.balances import Delta, Movement
 from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.holds import Settled
-from budget_bus.store.ledger import LedgerRow, RollupKey, bucket_of
+from budget_bus.store.ledger import ROLLUP_SUMS, LedgerRow, RollupKey, bucket_of
 
 
 @dataclass(slots=True)
@@ -187,7 +187,7 @@ class Booking:
                     self._notices[key].add(ESTIMATE_OVERRUN)
         self.late += late
         self.rows.append(_row(event, hold, accounted_at, late=late, unreserved=hard and not hold, topic=self.topic))
-        self._roll_up(event)
+        self._roll_up(event, late=late)
 
     def _release(self, event: Incoming, hold: Hold) -> _Beyond:
         """Take off the balances what the event settles; what it used beyond that."""
@@ -217,12 +217,12 @@ class Booking:
             self.catalogue, budget, tokens=event.tokens.total, cost=cost, currency=currency, at=accounted_at
         )
 
-    def _roll_up(self, event: Incoming) -> None:
+    def _roll_up(self, event: Incoming, *, late: bool) -> None:
         currency = event.price.currency if event.price else PRICE_CURRENCY
         place = (event.call, bucket_of(event.occurred_at), currency)
         sums = self._sums.get(place)
         if sums is None:
-            sums = self._sums[place] = self.rollups.setdefault(_rollup_key(*place), [0] * 6)
+            sums = self._sums[place] = self.rollups.setdefault(_rollup_key(*place), [0] * len(ROLLUP_SUMS))
         sums[0] += 1
         sums[1] += event.tokens.input
         sums[2] += event.tokens.output
@@ -231,6 +231,10 @@ class Booking:
             sums[5] += event.tokens.total
         else:
             sums[3] += event.cost.total
+        sums[6] += event.tokens.cache_read
+        if late:
+            sums[7] += 1
+            sums[8] += event.cost.total if event.cost else 0
 
     async def move_balances(self, connection: asyncpg.Connection) -> None:
         """Lock and move the balances, the last thing of the transaction, and announce what changed."""

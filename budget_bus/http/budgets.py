@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from budget_bus.errors import NotFound
-from budget_bus.http.parts import Call, Parts
+from budget_bus.http.parts import Call, Parts, Reading
 from budget_bus.policy.budget import Balance, Budget, Policy
 from budget_bus.policy.exchange import NO_RATES, ExchangeRates, utc_day
 from budget_bus.policy.pricing import PRICE_CURRENCY
@@ -89,7 +89,7 @@ class BudgetView(BaseModel):
     as_of: datetime
 
 
-async def views(parts: Parts, budgets: Sequence[Budget]) -> list[BudgetView]:
+async def views(parts: Reading, budgets: Sequence[Budget]) -> list[BudgetView]:
     """*budgets* with their balances, in their order."""
     now = parts.now()
     found = await windows.current(parts.pool, budgets, now)

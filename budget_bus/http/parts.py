@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import asyncpg
 
@@ -24,6 +24,19 @@ B = TypeVar("B")
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+class Reading(Protocol):
+    """The parts of whoever reads the books: a gateway, or a role that has no bus."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def pool(self) -> asyncpg.Pool: ...
+    @property
+    def prices(self) -> PriceBook: ...
+    @property
+    def now(self) -> Callable[[], datetime]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from budget_bus.consumers.prices import refresh_prices
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.fields import Instant, Name, ServiceTier, wrong_field
 from budget_bus.http.limit_body import LimitAmount, Whole, read_exact
-from budget_bus.http.parts import Call, Parts
+from budget_bus.http.parts import Call, Reading
 from budget_bus.http.query import Moment, Page, Query, read_cursor, write_cursor
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.policy.pricing import Price, Rate
@@ -221,7 +221,7 @@ async def remove_price(call: Call[OwnQuery, None]) -> Answer:
     return Answer(status=204)
 
 
-async def price_book(parts: Parts) -> PriceBook:
+async def price_book(parts: Reading) -> PriceBook:
     """The book with what operators have set, and the data in force."""
     async with parts.pool.acquire() as connection, connection.transaction():
         await refresh_prices(connection, parts.prices)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, time, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 from typing import Final
 
-from genai_prices.types import ModelInfo, ModelPrice, TieredPrices
+from genai_prices.types import ModelInfo, ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
 from budget_bus.money import PicosPerToken
 from budget_bus.policy.pricing import Price, PriceStatus, Rate
@@ -102,6 +102,23 @@ def price_of(entry: Entry, at: datetime, service_tier: str) -> Price | None:
         source=_source(entry) if exact else f"{_source(entry)}, rounded to picos",
         status=priced,
     )
+
+
+def changes_of(entry: Entry, start: datetime, end: datetime) -> Iterator[datetime]:
+    """The instants within `(start, end)` at which the standard price of *entry* may change; each may come twice."""
+    prices = entry.model.prices
+    for one in prices if isinstance(prices, list) else ():
+        match one.constraint:
+            case StartDateConstraint(start_date=day):
+                yield datetime.combine(day, time(), UTC)
+            case TimeOfDateConstraint(start_time=first, end_time=last):
+                day = start.astimezone(UTC).date()
+                while day <= end.astimezone(UTC).date():
+                    for at in (first, last):
+                        instant = datetime.combine(day, at, at.tzinfo or UTC).astimezone(UTC)
+                        # A time of day in another zone may lie on the day before or after.
+                        yield from (instant + timedelta(days=off) for off in (-1, 0, 1))
+                    day += timedelta(days=1)
 
 
 def _has_variant(model: ModelInfo, at: datetime, context: Mapping[str, str]) -> bool:

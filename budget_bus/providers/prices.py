@@ -13,7 +13,7 @@ from budget_bus.money import PicosPerToken, parse_amount
 from budget_bus.policy.pricing import Price, PriceStatus, Rate
 from budget_bus.providers import data
 from budget_bus.providers.base import BaseProvider
-from budget_bus.providers.book import Entry, find_entry, list_models, price_of, provider_names
+from budget_bus.providers.book import Entry, changes_of, find_entry, list_models, price_of, provider_names
 from budget_bus.providers.names import canonical_provider
 from budget_bus.providers.own import OwnPrice, OwnPrices
 from budget_bus.providers.registry import ask, provider_of
@@ -101,6 +101,14 @@ class PriceBook:
                 return found
             set_price = self.own.oldest(provider, model, service_tier)
         return None if set_price is None else set_price.price
+
+    def changes(self, provider: str, model: str, start: datetime, end: datetime) -> list[datetime]:
+        """The instants within `(start, end)` at which the standard price of a model may change, ascending."""
+        found = {one.effective_from for one in self.own.all if one.provider == provider}
+        entry = _entry(provider, model)
+        if entry is not None:
+            found.update(changes_of(entry, start, end))
+        return sorted(at for at in found if start < at < end)
 
     def price_or_fallback(
         self, provider: str, model: str, at: datetime, service_tier: str = "standard"

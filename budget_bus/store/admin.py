@@ -24,7 +24,10 @@ _SQL = queries("admin")
 _RESTATEMENTS = queries("restatements")
 FIRST_HOLD = UUID(int=0)
 _HOLDS_AT_ONCE = 10_000
-_ROLLUP_NUMBERS = ("requests", "input_tokens", "output_tokens", "cost", "unpriced_requests", "unpriced_tokens")
+_ROLLUP_NUMBERS = (
+    "requests", "input_tokens", "output_tokens", "cost", "unpriced_requests", "unpriced_tokens",
+    "cache_read_input_tokens", "late_requests", "late_cost",
+)  # fmt: skip
 
 
 class Difference(NamedTuple):
@@ -147,7 +150,7 @@ async def check_day(connection: asyncpg.Connection, day: datetime, most: int) ->
         where = f"rollup {_at(row['bucket_start'])} {' / '.join(key)}, {row['currency']}"
         for name, kept, expected in zip(_ROLLUP_NUMBERS, row["rollup_sums"], row["ledger_sums"], strict=True):
             if kept != expected:
-                write = format_nanos if name == "cost" else str
+                write = format_nanos if name.endswith("cost") else str
                 found.append(Difference(where, name, write(kept), write(expected)))
     return found
 

@@ -64,6 +64,12 @@ class LedgerRow(NamedTuple):
 COLUMNS = [{"user": "user_name"}.get(name, name) for name in LedgerRow._fields]
 
 
+ROLLUP_SUMS = (
+    "requests", "input_tokens", "output_tokens", "cost_nanos", "unpriced_requests", "unpriced_tokens",
+    "cache_read_input_tokens", "late_requests", "late_cost_nanos",
+)  # fmt: skip
+
+
 class RollupKey(NamedTuple):
     """The dimensions of a rollup row; absent ones are ''."""
 
@@ -110,7 +116,7 @@ async def insert(connection: asyncpg.Connection, rows: Sequence[LedgerRow]) -> N
 
 
 async def add_rollups(connection: asyncpg.Connection, sums: Mapping[RollupKey, Sequence[int]]) -> None:
-    """Add requests, input_tokens, output_tokens, cost_nanos, unpriced_requests and unpriced_tokens to each bucket."""
+    """Add the numbers of ROLLUP_SUMS, in their order, to each bucket."""
     if not sums:
         return
     keys = sorted(sums)

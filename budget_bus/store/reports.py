@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import asyncpg
 
 from budget_bus.errors import Rejected
-from budget_bus.store.reads import GROUPS, UsageSum, whole_buckets
+from budget_bus.store.reads import UsageSum, whole_buckets
 from budget_bus.store.sql import queries
 
 _SQL = queries("reports")
+
+GROUPS = ("component", "provider", "model", "tier", "task_type", "user", "context_id")
+"""All that a report can be grouped and filtered by."""
 
 MAX_ROWS = 100_000
 _ALWAYS = ("component", "provider", "model")
@@ -20,10 +24,26 @@ _ALWAYS = ("component", "provider", "model")
 
 @dataclass(frozen=True, slots=True)
 class BinnedSum(UsageSum):
-    """Sums of one group in one bin and currency; `bin` counts from 0, `key` has every field that was grouped by."""
+    """
+    Sums of one group in one bin and currency; `bin` counts from 0, `key` has every field that was grouped by.
+
+    `cache_savings_nanos` is not in the books: who knows the prices fills it in.
+    """
 
     bin: int
     unpriced_tokens: int
+    cache_read_input_tokens: int = 0
+    late_requests: int = 0
+    late_cost_nanos: int = 0
+    restated_nanos: int = 0
+    cache_savings_nanos: int = 0
+
+
+class Contexts(NamedTuple):
+    """How many contexts were at work, and what their calls cost in the currency that was asked for."""
+
+    at_work: int
+    cost_nanos: int
 
 
 async def series(
@@ -42,19 +62,13 @@ async def series(
     Raises:
         Rejected: there are more than MAX_ROWS of them.
     """
-    head_end, tail_start = whole_buckets(start, end)
     names = [*_ALWAYS, *(name for name in GROUPS if name in group_by and name not in _ALWAYS)]
     rows = await pool.fetch(
         _SQL["series"],
-        start,
-        head_end,
-        head_end,
-        tail_start,
-        tail_start,
-        end,
+        *_spans(start, end),
         list(bins),
         *(name in group_by for name in GROUPS if name not in _ALWAYS),
-        *(list(filters[name]) if filters.get(name) else None for name in GROUPS),
+        *_picked(filters),
         MAX_ROWS + 1,
     )
     if len(rows) > MAX_ROWS:
@@ -72,9 +86,38 @@ async def series(
             int(row["unpriced_requests"]),
             row["bin"] - 1,
             int(row["unpriced_tokens"]),
+            int(row["cache_read_input_tokens"]),
+            int(row["late_requests"]),
+            int(row["late_cost_nanos"]),
+            int(row["restated_nanos"]),
         )
         for row in rows
     ]
+
+
+async def contexts(
+    pool: asyncpg.Pool,
+    start: datetime,
+    end: datetime,
+    *,
+    group_by: Sequence[str],
+    filters: Mapping[str, Sequence[str]],
+    currency: str,
+) -> dict[tuple[str | None, ...], Contexts]:
+    """The contexts of each group, by its values in the order of *group_by*; those of all under the empty key."""
+    rows = await pool.fetch(
+        _SQL["contexts"],
+        *_spans(start, end),
+        *(name in group_by for name in GROUPS),
+        *_picked(filters),
+        currency,
+    )
+    return {
+        () if row["of_all"] else tuple(row[name] or None for name in group_by): Contexts(
+            row["contexts"], int(row["cost_nanos"])
+        )
+        for row in rows
+    }
 
 
 async def unconfirmed(pool: asyncpg.Pool, filters: Mapping[str, Sequence[str]]) -> dict[str, tuple[int, int]]:
@@ -82,3 +125,12 @@ async def unconfirmed(pool: asyncpg.Pool, filters: Mapping[str, Sequence[str]]) 
     picked = [list(filters[name]) if filters.get(name) else None for name in _ALWAYS]
     rows = await pool.fetch(_SQL["unconfirmed"], *picked)
     return {row["currency"]: (row["holds"], int(row["cost_nanos"])) for row in rows}
+
+
+def _spans(start: datetime, end: datetime) -> tuple[datetime, ...]:
+    head_end, tail_start = whole_buckets(start, end)
+    return start, head_end, head_end, tail_start, tail_start, end
+
+
+def _picked(filters: Mapping[str, Sequence[str]]) -> list[list[str] | None]:
+    return [list(filters[name]) if filters.get(name) else None for name in GROUPS]

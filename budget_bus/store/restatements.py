@@ -15,6 +15,7 @@ import asyncpg
 
 from budget_bus.errors import Conflict
 from budget_bus.store import outbox
+from budget_bus.store.ledger import RollupKey
 from budget_bus.store.sql import queries
 
 _SQL = queries("restatements")
@@ -144,6 +145,14 @@ async def restate(connection: asyncpg.Connection, restatement_id: UUID, rows: Se
     await connection.copy_records_to_table("restating", records=rows, columns=Restated._fields)
     await connection.execute(_SQL["keep_old"], restatement_id)
     await connection.execute(_SQL["restate"])
+
+
+async def add_restated(connection: asyncpg.Connection, moved: Mapping[RollupKey, int]) -> None:
+    """Add by how many nanos the costs of buckets moved."""
+    keys = sorted(key for key, nanos in moved.items() if nanos)
+    if keys:
+        columns: list[Any] = list(zip(*keys, strict=True))
+        await connection.execute(_SQL["add_restated"], *columns, [moved[key] for key in keys])
 
 
 async def summarize(connection: asyncpg.Connection) -> None:

@@ -30,20 +30,23 @@ WITH summed AS (
            coalesce(context_id, '') AS context_id, currency,
            ARRAY[count(*), sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nanos), 0),
                  count(*) FILTER (WHERE cost_nanos IS NULL),
-                 coalesce(sum(input_tokens + output_tokens) FILTER (WHERE cost_nanos IS NULL), 0)]::bigint[] AS sums
+                 coalesce(sum(input_tokens + output_tokens) FILTER (WHERE cost_nanos IS NULL), 0),
+                 sum(cache_read_input_tokens), count(*) FILTER (WHERE late),
+                 coalesce(sum(cost_nanos) FILTER (WHERE late), 0)]::bigint[] AS sums
     FROM ledger WHERE occurred_at >= $1 AND occurred_at < $2
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 ), kept AS (
     SELECT bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
-           ARRAY[requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens] AS sums
+           ARRAY[requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens,
+                 cache_read_input_tokens, late_requests, late_cost_nanos] AS sums
     FROM rollup WHERE bucket_start >= $1 AND bucket_start < $2
 )
 SELECT bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
-       coalesce(summed.sums, '{0,0,0,0,0,0}') AS ledger_sums, coalesce(kept.sums, '{0,0,0,0,0,0}') AS rollup_sums
+       coalesce(summed.sums, '{0,0,0,0,0,0,0,0,0}') AS ledger_sums, coalesce(kept.sums, '{0,0,0,0,0,0,0,0,0}') AS rollup_sums
 FROM summed FULL JOIN kept
     USING (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency)
 -- A bucket without requests is the same as none.
-WHERE coalesce(summed.sums, '{0,0,0,0,0,0}') <> coalesce(kept.sums, '{0,0,0,0,0,0}')
+WHERE coalesce(summed.sums, '{0,0,0,0,0,0,0,0,0}') <> coalesce(kept.sums, '{0,0,0,0,0,0,0,0,0}')
 ORDER BY bucket_start, component, provider, model LIMIT $3;
 
 -- name: hold_page
@@ -101,10 +104,12 @@ DELETE FROM rollup WHERE bucket_start >= $1 AND bucket_start < $2;
 -- name: rebuild_rollups
 -- $1 day start, $2 day end
 INSERT INTO rollup (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
-                    requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens)
+                    requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens,
+                    cache_read_input_tokens, late_requests, late_cost_nanos)
 SELECT date_bin('15 minutes', occurred_at, timestamptz '2000-01-01 00:00:00+00'), component, provider, model, tier,
        coalesce(task_type, ''), coalesce(user_name, ''), coalesce(context_id, ''), currency, count(*),
        sum(input_tokens), sum(output_tokens), coalesce(sum(cost_nanos), 0), count(*) FILTER (WHERE cost_nanos IS NULL),
-       coalesce(sum(input_tokens + output_tokens) FILTER (WHERE cost_nanos IS NULL), 0)
+       coalesce(sum(input_tokens + output_tokens) FILTER (WHERE cost_nanos IS NULL), 0), sum(cache_read_input_tokens),
+       count(*) FILTER (WHERE late), coalesce(sum(cost_nanos) FILTER (WHERE late), 0)
 FROM ledger WHERE occurred_at >= $1 AND occurred_at < $2
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;

@@ -5,11 +5,16 @@ SELECT event_id, digest FROM ledger WHERE event_id = ANY ($1);
 -- name: add_rollups
 -- Keys in order, so that two settlers cannot deadlock.
 INSERT INTO rollup AS r (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
-    requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens)
+    requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens, cache_read_input_tokens,
+    late_requests, late_cost_nanos)
 SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-    $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])
+    $8::text[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[],
+    $16::bigint[], $17::bigint[], $18::bigint[])
 ON CONFLICT (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency) DO UPDATE SET
     requests = r.requests + excluded.requests, input_tokens = r.input_tokens + excluded.input_tokens,
     output_tokens = r.output_tokens + excluded.output_tokens, cost_nanos = r.cost_nanos + excluded.cost_nanos,
     unpriced_requests = r.unpriced_requests + excluded.unpriced_requests,
-    unpriced_tokens = r.unpriced_tokens + excluded.unpriced_tokens;
+    unpriced_tokens = r.unpriced_tokens + excluded.unpriced_tokens,
+    cache_read_input_tokens = r.cache_read_input_tokens + excluded.cache_read_input_tokens,
+    late_requests = r.late_requests + excluded.late_requests,
+    late_cost_nanos = r.late_cost_nanos + excluded.late_cost_nanos;

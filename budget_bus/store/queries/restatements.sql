@@ -20,7 +20,7 @@ SELECT event_id, occurred_at, accounted_at, component, provider, model, tier, se
        user_name, tags, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
        reasoning_output_tokens, input_audio_tokens, output_audio_tokens, cache_creation_1h_input_tokens,
        input_image_tokens, output_image_tokens, cost_nanos, input_cost_nanos, output_cost_nanos, currency,
-       price_status, price_source
+       price_status, price_source, late
 FROM ledger
 WHERE occurred_at >= $1 AND occurred_at < $2 AND ($3::text IS NULL OR provider = $3)
   AND ($4::text IS NULL OR model = $4) AND (occurred_at, event_id) > ($5, $6)
@@ -32,7 +32,7 @@ SELECT event_id, occurred_at, accounted_at, component, provider, model, tier, se
        user_name, tags, input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens,
        reasoning_output_tokens, input_audio_tokens, output_audio_tokens, cache_creation_1h_input_tokens,
        input_image_tokens, output_image_tokens, cost_nanos, input_cost_nanos, output_cost_nanos, currency,
-       price_status, price_source
+       price_status, price_source, late
 FROM ledger
 WHERE cost_nanos IS NULL AND occurred_at >= $1 AND occurred_at < $2 AND ($3::text IS NULL OR provider = $3)
   AND ($4::text IS NULL OR model = $4) AND (occurred_at, event_id) > ($5, $6)
@@ -71,6 +71,14 @@ UPDATE ledger l SET cost_nanos = u.cost_nanos, input_cost_nanos = u.input_cost_n
     output_cost_nanos = u.output_cost_nanos, currency = u.currency, price_status = u.price_status,
     price_source = u.price_source
 FROM restating u WHERE l.event_id = u.event_id;
+
+-- name: add_restated
+-- By how much a chunk moved the costs of each bucket; keys in order.  $1 to $9 the key, $10 nanos
+INSERT INTO restated_rollup AS r
+SELECT * FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+    $8::text[], $9::text[], $10::bigint[])
+ON CONFLICT (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency) DO UPDATE SET
+    moved_nanos = r.moved_nanos + excluded.moved_nanos;
 
 -- name: summarize
 -- Rows that moved to new pages are found by their time only once these are summarized; else each scan reads them all.
