@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from budget_bus.cli.find import find_service
 from budget_bus.errors import BudgetUnavailable, Conflict, FieldError, Forbidden, NotFound, Rejected, Unauthorized
+
+if TYPE_CHECKING:
+    from budget_bus.settings import Settings
 
 # ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
 
@@ -34,8 +37,7 @@ def ask(
     import httpx2
 
     settings = find_service()
-    host = _CALLED.get(settings.host, settings.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    url = url_of(settings)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
         # Proxies of the environment are for the web, not for the service beside us.
@@ -58,6 +60,17 @@ def ask(
             raise BudgetUnavailable(f"what answers at {url}{path} is no budget gateway; check BUDGET_HOST, BUDGET_PORT")
         return response.status_code, answer
     raise _refusal(response.status_code, answer, f"{method} {url}{path}")
+
+
+def called(settings: Settings) -> str:
+    """The host at which the gateway is called."""
+    return _CALLED.get(settings.host, settings.host)
+
+
+def url_of(settings: Settings) -> str:
+    """Where the gateway is called."""
+    host = called(settings)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def items(path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:

@@ -9,9 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 Unit = Literal["cost", "tokens", "requests"]
-ChangeKind = Literal[
-    "limit", "price", "config", "allocation", "alert", "hold", "key", "pause", "schedule", "topic"
-]
+ChangeKind = Literal["limit", "price", "config", "allocation", "alert", "hold", "key", "pause", "schedule", "topic"]
 
 
 class BudgetAlert(BaseModel):

@@ -268,8 +268,8 @@ class BudgetBus:
         self, request_id: UUID | str, *, component: str, reason: str | None = None, actor: str | None = None
     ) -> None:
         """
-        Give a hold back, because its call was never made. Repeating it, or doing so after settling, is harmless. With an
-        *actor* it is audited, as somebody's decision about a call of others.
+        Give a hold back, because its call was never made. Repeating it, or doing so after settling, is harmless. With
+        an *actor* it is audited, as somebody's decision about a call of others.
         """
         said = {"request_id": request_id, "component": component, "reason": reason, "actor": actor}
         event = read_fields(HoldReleased, said)
