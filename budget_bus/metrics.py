@@ -32,6 +32,10 @@ DEAD_LETTERS = Counter(
 CONFLICTS = Counter("budget_bus_conflicts_total", "Same id, different content", registry=REGISTRY)
 # Grows: calls cost more than their checks said; state max_output_tokens, or raise the default.
 OVERRUNS = Counter("budget_bus_overruns_total", "Events that used more than their hold", registry=REGISTRY)
+# Grows: a component records usage under the request_id of another one's check; the settler's log names both.
+FOREIGN_HOLDS = Counter(
+    "budget_bus_foreign_holds_total", "Events that named another component's hold", registry=REGISTRY
+)
 EVENTS = Counter("budget_bus_usage_events_total", "Usage events by outcome", ["status"], registry=REGISTRY)
 # A rising share of deny: a budget is used up; GET /api/limits says which.
 DECISIONS = Counter("budget_bus_decisions_total", "Checks by decision", ["action"], registry=REGISTRY)
@@ -46,6 +50,10 @@ BOOK_DIFFERENCES = Gauge(
 # Stands still: no bookkeeper runs, or the books are too many for the interval.
 BOOKS_CHECKED_AT = Gauge(
     "budget_bus_books_checked_timestamp_seconds", "When the last complete self-check ended", registry=REGISTRY
+)
+# Long ago while no check has ended: the first one does not come to its end; the bookkeeper's log says why.
+BOOKS_CHECKING_SINCE = Gauge(
+    "budget_bus_books_checking_since_timestamp_seconds", "When the bookkeeper began with checking", registry=REGISTRY
 )
 # Above a week: upgrade, or set BUDGET_EXCHANGE_RATE_URL; budgets in that currency count by the old rate.
 EXCHANGE_RATE_AGE = Gauge(

@@ -67,6 +67,8 @@ async def _check_all(connection: asyncpg.Connection, stopping: asyncio.Event) ->
 
 async def keep_checking(pool: asyncpg.Pool, stopping: asyncio.Event, *, interval_s: float) -> None:
     """Check at once and every *interval_s* seconds until *stopping*, and tell metrics and log; 0 is never."""
+    if interval_s:
+        metrics.BOOKS_CHECKING_SINCE.set(time())
     while interval_s and not stopping.is_set():
         pause = interval_s
         try:

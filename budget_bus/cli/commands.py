@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 ENTRIES = {
     "up": Entry("up", "up", "Start database, broker, gateway and workers on this machine, and stop them on Ctrl-C."),
     "serve": Entry("serve", "serve", "Run one role against the configured database and broker, until Ctrl-C."),
+    "demo": Entry("demo.command", "demo", "Play traffic of four made-up components against the running service"),
     "status": Entry("status", "status", "Show the service's health and the balances of the current windows."),
     "set-limit": Entry(
         "limits", "set_limit", "Create a budget, or change the one with the same scope, period and unit"

@@ -12,6 +12,8 @@ from budget_bus.errors import BudgetUnavailable, Conflict, FieldError, Forbidden
 if TYPE_CHECKING:
     import httpx2
 
+    from budget_bus.settings import Settings
+
 # ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
 
 _TIMEOUT_S = 30.0
@@ -73,6 +75,17 @@ def stream(path: str, query: Mapping[str, Any] | None = None) -> Iterator[Iterat
             raise _away(url, error) from None
 
 
+def called(settings: Settings) -> str:
+    """The host at which the gateway is called."""
+    return _CALLED.get(settings.host, settings.host)
+
+
+def url_of(settings: Settings) -> str:
+    """Where the gateway is called."""
+    host = called(settings)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
 def items(path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
     """All items of a list, page after page."""
     found: list[dict[str, Any]] = []
@@ -89,8 +102,7 @@ def _client() -> tuple[httpx2.Client, str]:
     import httpx2
 
     settings = find_service()
-    host = _CALLED.get(settings.host, settings.host)
-    url = f"http://{f'[{host}]' if ':' in host else host}:{settings.port}"
+    url = url_of(settings)
     key = settings.api_key.get_secret_value() if settings.api_key else None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     # Proxies of the environment are for the web, not for the service beside us.

@@ -27,7 +27,11 @@ class RoleName(StrEnum):
 
 
 def serve(role: Annotated[RoleName, typer.Argument(help="Which role to run.")]) -> None:
-    """Run one role against the configured database and broker, until Ctrl-C."""
+    """
+    Run one role against the configured database and broker, until Ctrl-C.
+
+    Example: budget serve settler
+    """
     from budget_bus.roles import run
     from budget_bus.settings import load_settings
 

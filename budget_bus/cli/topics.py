@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -62,7 +63,8 @@ async def _accept_loss(settings: Settings, topic: str, partition: int) -> str:
             raise Rejected(
                 f"nothing is lost: {topic}/{partition} is read up to offset {expected} and the log begins at {begin}"
             )
-        if not await admin.accept_loss(connection, topic, partition, lost_from=expected, begin=begin):
+        gap = {"lost_from": expected, "begin": begin}
+        if not await admin.accept_loss(connection, topic, partition, **gap, actor="cli", at=datetime.now(UTC)):
             raise Conflict(f"{topic}/{partition} has moved meanwhile; look again")
     return f"{topic}/{partition}: offsets {expected} to {begin - 1} are given up; it goes on at {begin}"
 

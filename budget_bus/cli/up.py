@@ -9,7 +9,11 @@ import contextlib
 
 
 def up() -> None:
-    """Start database, broker, gateway and workers on this machine, and stop them on Ctrl-C."""
+    """
+    Start database, broker, gateway and workers on this machine, and stop them on Ctrl-C.
+
+    Example: BUDGET_PORT=8014 budget up
+    """
     from budget_bus.local.stack import run
     from budget_bus.settings import load_settings
 

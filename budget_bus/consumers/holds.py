@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -26,9 +27,12 @@ from budget_bus.policy.holds import Hold, HoldState, Part, is_hard, left_unconfi
 from budget_bus.store import balances, fence, holds
 from budget_bus.store.balances import Delta, Movement
 from budget_bus.store.catalogue import Catalogue
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.pool import retryable
 
 log = structlog.get_logger()
+
+Wish = HoldReleased | HoldExtended
 
 _EXPIRED_AT_ONCE = 500
 _EXPIRY_PERIOD_S = 1.0
@@ -69,6 +73,8 @@ class HoldKeeper:
             await holds.extend(connection, extended)
             ended = _released(found, [wish for wish in mine if isinstance(wish, HoldReleased)])
             await holds.close(connection, ended.voided, HoldState.VOIDED)
+            for change, actor in _decisions(found, mine, ended.voided, extended):
+                await note(connection, change, actor=actor, at=now)
             await holds.shrink(connection, ended.shrunk.values())
             await bury(connection, batch.topic, dead, at=now)
             voided = [Movement("voided", now, request_id=request_id) for request_id in sorted(ended.voided)]
@@ -170,6 +176,26 @@ def _released(found: Mapping[UUID, Hold], wishes: Iterable[HoldReleased]) -> _En
     return ended
 
 
+def _decisions(
+    found: Mapping[UUID, Hold], wishes: Iterable[Wish], voided: set[UUID], extended: Mapping[UUID, datetime]
+) -> Iterator[tuple[Noted, str]]:
+    """What somebody decided about holds, as far as it came about, and who it was: once for each hold."""
+    told: set[UUID] = set()
+    for wish in wishes:
+        done = wish.request_id in (voided if isinstance(wish, HoldReleased) else extended)
+        if wish.actor is None or not done or wish.request_id in told:
+            continue
+        told.add(wish.request_id)
+        hold = found[wish.request_id]
+        before = {"request_id": str(hold.request_id), "component": hold.component, "state": hold.state.value}
+        after: dict[str, Any] = {**before, "state": HoldState.VOIDED.value}
+        if isinstance(wish, HoldExtended):
+            after = {**before, "expires_at": wish.expires_at.isoformat().replace("+00:00", "Z")}
+        elif wish.reason:
+            after["reason"] = wish.reason
+        yield Noted("hold", before, after, str(hold.request_id)), wish.actor
+
+
 def _take_off(deltas: dict[int, Delta], hold: Hold, amounts: Mapping[int, int] | None = None) -> None:
     """Take *amounts* (all) of a hold off its balances."""
     for balance_id, amount in (amounts or dict(zip(hold.balance_ids, hold.amounts, strict=True))).items():
@@ -177,9 +203,6 @@ def _take_off(deltas: dict[int, Delta], hold: Hold, amounts: Mapping[int, int] |
             deltas[balance_id].unconfirmed -= amount
         else:
             deltas[balance_id].held -= amount
-
-
-Wish = HoldReleased | HoldExtended
 
 
 def _read(

@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRa
 
 from budget_bus import metrics
 from budget_bus.consumers.batch import Apply, Batch, is_applied
-from budget_bus.consumers.partitions import Owned, claim_partition, is_undecodable, read_leniently
+from budget_bus.consumers.partitions import Owned, claim_partition, forget_gone, is_undecodable, read_leniently
 from budget_bus.errors import Fenced
 from budget_bus.kafka import connection as kafka_connection
 from budget_bus.producers.closing import close_consumer
@@ -35,6 +35,7 @@ log = structlog.get_logger()
 _IDLE_WATERMARK_S = 2.0
 _SHOW_OFFSETS_S = 1.0
 _LOOK_AT_HALTED_S = 2.0
+_FORGET_S = 30.0
 _FIRST_RETRY_S, _LAST_RETRY_S = 0.05, 2.0
 _MAX_FAULTS = 20
 _LAST_BATCH_S = 5.0
@@ -78,7 +79,7 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
         self._idle.set()
         self._stopping = asyncio.Event()
         self.ready = asyncio.Event()
-        self._shown = self._touched = self._looked = 0.0
+        self._shown = self._touched = self._looked = self._forgot = 0.0
         self._faults = 0
 
     def stop(self) -> None:
@@ -360,6 +361,9 @@ class ConsumerLoop(ConsumerRebalanceListener):  # type: ignore[misc]
             metrics.LAG.labels(self._topic, str(partition.partition)).set(lag)
         with suppress(KafkaError):
             await consumer.commit(offsets)
+        if time.monotonic() - self._forgot >= _FORGET_S:
+            self._forgot = time.monotonic()
+            await forget_gone(self._pool, consumer, next(iter(offsets)).topic, topic=self._topic)
 
 
 async def _read_to(consumer: AIOKafkaConsumer, partition: TopicPartition, next_offset: int) -> int:

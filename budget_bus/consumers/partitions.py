@@ -90,6 +90,14 @@ async def claim_partition(
     return claim, begin
 
 
+async def forget_gone(pool: asyncpg.Pool, consumer: AIOKafkaConsumer, name: str, *, topic: str) -> None:
+    """Partitions that *name*, as the broker calls the topic, does not have any more hold no watermark back."""
+    there = consumer.partitions_for_topic(name)
+    if there:
+        async with pool.acquire() as connection:
+            await fence.forget_gone(connection, topic, max(there) + 1)
+
+
 def is_undecodable(error: BaseException) -> bool:
     """Whether aiokafka met a header name that is not UTF-8: its C parser raises that, its Python parser wraps it."""
     return isinstance(error, UnicodeDecodeError) or isinstance(error.__cause__, UnicodeDecodeError)

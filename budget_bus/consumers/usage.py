@@ -10,6 +10,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from budget_bus import metrics
 from budget_bus.consumers.batch import Batch, Clock, utc_now
@@ -30,6 +31,8 @@ from budget_bus.store.balances import Delta, Movement
 from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.holds import Settled
 from budget_bus.store.ledger import ROLLUP_SUMS, LedgerRow, RollupKey, bucket_of
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -132,6 +135,17 @@ async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incomi
     for item in settling:
         newest[item.caller] = max(item.occurred_at, newest.get(item.caller, item.occurred_at))
     oldest = await holds.lock_oldest_open(connection, wanted, events_of, newest, asked)
+    for event in settling:
+        hold = named.get(event.request_id) if event.request_id else None
+        if hold and hold.component != event.caller[0]:
+            metrics.FOREIGN_HOLDS.inc()
+            log.warning(
+                "usage names another component's hold, which it does not settle",
+                event_id=str(event.event_id),
+                request_id=str(event.request_id),
+                component=event.caller[0],
+                asked_by=hold.component,
+            )
     return match_holds(settling, named, oldest)
 
 

@@ -47,7 +47,9 @@ USES: dict[str, Use] = {
     topics.HOLD_EXTENDED: Use("receive", "A call that was allowed takes longer", {}),
     topics.BUDGET_ALERTS: Use("send", "A budget has reached a threshold, or is below it again", {}),
     topics.BUDGET_UPDATES: Use("send", "The balance of a budget's window", {}),
-    topics.BUDGET_CHANGES: Use("send", "A limit, price, setting or allocation was changed, and by whom", {}),
+    topics.BUDGET_CHANGES: Use(
+        "send", "A limit, price, setting, alert, hold, key or topic was changed, and by whom", {}
+    ),
 }
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 Unit = Literal["cost", "tokens", "requests"]
+ChangeKind = Literal["limit", "price", "config", "allocation", "alert", "hold", "key", "pause", "schedule", "topic"]
 
 
 class BudgetAlert(BaseModel):
@@ -58,10 +59,10 @@ class BudgetUpdated(BaseModel):
 
 
 class BudgetChanged(BaseModel):
-    """A limit, price, setting or allocation was changed: the audit feed."""
+    """Something was changed by somebody: the audit feed. `before` null: it was not there; `after` null: it is gone."""
 
     change_id: UUID
-    kind: Literal["limit", "price", "config", "allocation"]
+    kind: ChangeKind
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     actor: str

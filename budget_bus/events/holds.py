@@ -24,18 +24,21 @@ class Unused(WireModel):
 class HoldReleased(WireModel):
     """
     The call was never made: give the hold back. With `unused` it is a lease of which only that much is given back:
-    the sum of everything given back so far, so that the same message may come twice.
+    the sum of everything given back so far, so that the same message may come twice. With `actor` it is somebody's
+    decision rather than a part of the call, and is audited as theirs.
     """
 
     request_id: UUID
     component: Name
     reason: Name | None = None
     unused: Unused | None = None
+    actor: Name | None = None
 
 
 class HoldExtended(WireModel):
-    """The call takes longer: keep the hold until `expires_at`."""
+    """The call takes longer: keep the hold until `expires_at`. `actor` as in hold.released."""
 
     request_id: UUID
     component: Name
     expires_at: Instant
+    actor: Name | None = None

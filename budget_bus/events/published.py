@@ -54,6 +54,9 @@ def refined(made: dict[str, Any], rules: Sequence[dict[str, Any]] = ()) -> dict[
     made = portable(made)
     if "tags" in made.get("properties", {}):
         made["properties"]["tags"]["maxProperties"] = MAX_TAGS
+    if "Unused" in made.get("$defs", {}):
+        unused = made["$defs"]["Unused"]["properties"]
+        unused["cost"] = {**_AMOUNT, "default": unused["cost"]["default"]}
     if "Amount" in made.get("$defs", {}):
         made["$defs"]["Amount"] = amount(made["$defs"]["Amount"])
     return {**made, "allOf": list(rules)} if rules else made

@@ -142,8 +142,8 @@ def match_holds(
     Give each event the hold it settles: the one it names, else the oldest open one of the same component, provider
     and model (and context, when the event has one).
 
-    Each hold is given once, but a lease to every event that names it; an event that names a hold which is closed or
-    unknown settles none.
+    Each hold is given once, but a lease to every event that names it; an event that names a hold which is closed,
+    unknown or another component's settles none.
 
     Returns:
         event_id -> hold, for the events that settle one.
@@ -153,7 +153,10 @@ def match_holds(
     taken: set[UUID] = set()
     for event in events:
         hold = named.get(event.request_id) if event.request_id else None
-        if hold and hold.settleable and (hold.lease or hold.request_id not in taken):
+        # One component cannot end what another has set aside, as it cannot release it.
+        if hold is None or hold.component != event.caller[0]:
+            continue
+        if hold.settleable and (hold.lease or hold.request_id not in taken):
             given[event.event_id] = hold
             taken.add(hold.request_id)
     for event in events:

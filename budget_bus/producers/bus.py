@@ -264,15 +264,24 @@ class BudgetBus:
         """
         return Guard(self, fields, timeout_s)
 
-    async def release_hold(self, request_id: UUID | str, *, component: str, reason: str | None = None) -> None:
-        """Give a hold back, because its call was never made. Repeating it, or doing so after settling, is harmless."""
-        event = read_fields(HoldReleased, {"request_id": request_id, "component": component, "reason": reason})
+    async def release_hold(
+        self, request_id: UUID | str, *, component: str, reason: str | None = None, actor: str | None = None
+    ) -> None:
+        """
+        Give a hold back, because its call was never made. Repeating it, or doing so after settling, is harmless. With
+        an *actor* it is audited, as somebody's decision about a call of others.
+        """
+        said = {"request_id": request_id, "component": component, "reason": reason, "actor": actor}
+        event = read_fields(HoldReleased, said)
         if self._leases is None or not self._leases.void_named(event.request_id):
             await self.announce(HOLD_RELEASED, event)
 
-    async def extend_hold(self, request_id: UUID | str, *, component: str, expires_at: datetime) -> None:
-        """Keep an open hold until *expires_at* (aware), because its call takes longer."""
-        event = read_fields(HoldExtended, {"request_id": request_id, "component": component, "expires_at": expires_at})
+    async def extend_hold(
+        self, request_id: UUID | str, *, component: str, expires_at: datetime, actor: str | None = None
+    ) -> None:
+        """Keep an open hold until *expires_at* (aware), because its call takes longer; *actor* as in release_hold."""
+        said = {"request_id": request_id, "component": component, "expires_at": expires_at, "actor": actor}
+        event = read_fields(HoldExtended, said)
         if self._leases is None or not self._leases.keeps(event.request_id):
             await self.announce(HOLD_EXTENDED, event)
 

@@ -18,6 +18,7 @@ from budget_bus.policy.windows import Window
 from budget_bus.settings import Settings
 from budget_bus.store.balances import ledger_sum
 from budget_bus.store.catalogue import budget_from_row
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.sql import queries
 
 _SQL = queries("admin")
@@ -222,10 +223,16 @@ async def positions(connection: asyncpg.Connection, topic: str) -> dict[int, int
     return {row["part"]: row["next_offset"] for row in await connection.fetch(_SQL["positions"], topic)}
 
 
-async def accept_loss(connection: asyncpg.Connection, topic: str, part: int, *, lost_from: int, begin: int) -> bool:
-    """Go on at *begin*, the log's beginning; False when the books do not stand at *lost_from* any more."""
-    status = await connection.execute(_SQL["accept_loss"], topic, part, lost_from, begin)
-    return bool(status == "UPDATE 1")
+async def accept_loss(
+    connection: asyncpg.Connection, topic: str, part: int, *, lost_from: int, begin: int, actor: str, at: datetime
+) -> bool:
+    """Go on at *begin*, the log's beginning, audited; False when the books do not stand at *lost_from* any more."""
+    async with connection.transaction():
+        if await connection.execute(_SQL["accept_loss"], topic, part, lost_from, begin) != "UPDATE 1":
+            return False
+        before, after = ({"topic": topic, "partition": part, "next_offset": offset} for offset in (lost_from, begin))
+        await note(connection, Noted("topic", before, after, topic), actor=actor, at=at)
+        return True
 
 
 async def where_recorded(connection: asyncpg.Connection, event_ids: Sequence[UUID]) -> dict[UUID, Recorded]:

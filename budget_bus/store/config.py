@@ -6,14 +6,13 @@ Which keys there are and what they may hold is the caller's to know; here a valu
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
-from budget_bus.store import outbox
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
 
@@ -68,8 +67,5 @@ async def _enter(connection: asyncpg.Connection, key: str) -> Any:
 async def _audit(connection: asyncpg.Connection, key: str, before: Any, after: Any, actor: str) -> None:
     # Consumers read what was set again when the version is a new one.
     await connection.execute(_CATALOGUE["bump"])
-    change_id, at = uuid.uuid4(), datetime.now(UTC)
     was, now = ({"key": key, "value": value} if value is not None else None for value in (before, after))
-    await connection.execute(_CATALOGUE["audit"], change_id, "config", was, now, actor, at)
-    fact = {"change_id": str(change_id), "kind": "config", "before": was, "after": now, "actor": actor, "at": at}
-    await outbox.put(connection, [outbox.Message("budget.changes", key.encode(), outbox.to_json(fact))])
+    await note(connection, Noted("config", was, now, key), actor=actor, at=datetime.now(UTC))

@@ -97,3 +97,11 @@ async def rewind(connection: asyncpg.Connection, topic: str, claim: Claim, offse
 async def touch_watermark(connection: asyncpg.Connection, topic: str, claims: list[Claim], at: datetime) -> None:
     """Say that these partitions were read to their end at *at*; does nothing for those that were taken over."""
     await connection.execute(_SQL["watermark"], topic, [c.part for c in claims], [c.epoch for c in claims], at)
+
+
+async def forget_gone(connection: asyncpg.Connection, topic: str, partitions: int) -> None:
+    """
+    Forget what was read of partitions beyond *partitions*: the topic was made anew with fewer, and nobody will ever
+    move the watermarks of those again.
+    """
+    await connection.execute(_SQL["forget"], topic, partitions)

@@ -20,8 +20,9 @@ from budget_bus.policy.allocation import ancestry, check_allocation
 from budget_bus.policy.budget import Budget, LimitSpec, Raise
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.windows import Period
-from budget_bus.store import balances, exchange, outbox
+from budget_bus.store import balances, exchange
 from budget_bus.store.catalogue import read_budgets
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
 
@@ -233,14 +234,11 @@ async def audit(
 ) -> None:
     """Bump the catalogue's version and tell of the change, in its transaction."""
     await connection.execute(_SQL["bump"])
-    change_id = uuid.uuid4()
     was, now = describe(before, at) if before else None, describe(after, at) if after else None
     kind = "allocation" if any(b and b.spec.parent_id for b in (before, after)) else "limit"
-    await connection.execute(_SQL["audit"], change_id, kind, was, now, actor, at)
-    fact = {"change_id": str(change_id), "kind": kind, "before": was, "after": now, "actor": actor, "at": at}
     named = after or before
-    key = str(named.budget_id).encode() if named else None
-    await outbox.put(connection, [outbox.Message("budget.changes", key, outbox.to_json(fact))])
+    assert named is not None  # noqa: S101 - a change is of something
+    await note(connection, Noted(kind, was, now, str(named.budget_id)), actor=actor, at=at)
 
 
 def _columns(spec: LimitSpec) -> list[Any]:

@@ -5,7 +5,6 @@ way with the old ones. What a rate means is the caller's to know; here it is JSO
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from budget_bus.errors import NotFound
-from budget_bus.store import outbox
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
 
@@ -99,11 +98,8 @@ async def remove_prices(
 async def audit(connection: asyncpg.Connection, before: Any, after: Any, actor: str) -> None:
     """Bump the catalogue's version and tell of a changed price; the transaction has the catalogue's lock alone."""
     await connection.execute(_CATALOGUE["bump"])
-    change_id, at = uuid.uuid4(), datetime.now(UTC)
-    await connection.execute(_CATALOGUE["audit"], change_id, "price", before, after, actor, at)
-    said = {"change_id": str(change_id), "kind": "price", "before": before, "after": after, "actor": actor, "at": at}
     key = "/".join(str((after or before).get(name, "")) for name in ("provider", "model"))
-    await outbox.put(connection, [outbox.Message("budget.changes", key.encode(), outbox.to_json(said))])
+    await note(connection, Noted("price", before, after, key), actor=actor, at=datetime.now(UTC))
 
 
 def _fact(price: StoredPrice) -> dict[str, Any]:

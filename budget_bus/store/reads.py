@@ -12,6 +12,7 @@ import asyncpg
 
 from budget_bus.errors import NotFound
 from budget_bus.policy.budget import Policy
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.sql import queries
 
 _SQL = queries("reads")
@@ -166,12 +167,19 @@ async def alerts(
 
 async def acknowledge(pool: asyncpg.Pool, alert_id: UUID, *, actor: str, now: datetime) -> dict[str, Any]:
     """
-    Note that *actor* knows of an alert, unless somebody did before; what is noted.
+    Note that *actor* knows of an alert, unless somebody did before; what is noted. The first time is audited.
 
     Raises:
         NotFound: there is no such alert.
     """
-    row = await pool.fetchrow(_SQL["acknowledge"], alert_id, now, actor)
+    async with pool.acquire() as connection, connection.transaction():
+        row = await connection.fetchrow(_SQL["acknowledge"], alert_id, now, actor)
+        if row is not None:
+            told = {name: row["payload"].get(name) for name in ("alert_id", "type", "budget_id", "name")}
+            before, after = ({**told, "acknowledged": done} for done in (False, True))
+            await note(connection, Noted("alert", before, after, str(alert_id)), actor=actor, at=now)
+            return dict(row)
+        row = await connection.fetchrow(_SQL["alert"], alert_id)
     if row is None:
         raise NotFound(f"no alert {alert_id}")
     return dict(row)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 
 from budget_bus.policy.windows import Window
-from budget_bus.store import balances, outbox
+from budget_bus.store import balances
 from budget_bus.store.admin import Difference, Progress, check_day, check_one_balance, checkable
 from budget_bus.store.catalogue import budget_from_row
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.sql import queries
 
 _SQL = queries("admin")
 _BALANCES = queries("balances")
-_CATALOGUE = queries("catalogue")
 _FENCE = queries("fence")
 _MANY = 10**6
 
@@ -67,9 +66,6 @@ async def _remake_balance(connection: asyncpg.Connection, balance_id: int) -> No
 
 
 async def _audit(connection: asyncpg.Connection, found: Sequence[Difference], actor: str) -> None:
-    change_id, at = uuid.uuid4(), datetime.now(UTC)
     before = {"repaired": [{"where": one.where, "number": one.number, "value": one.kept} for one in found]}
     after = {"repaired": [{"where": one.where, "number": one.number, "value": one.expected} for one in found]}
-    await connection.execute(_CATALOGUE["audit"], change_id, "config", before, after, actor, at)
-    fact = {"change_id": change_id, "kind": "config", "before": before, "after": after, "actor": actor, "at": at}
-    await outbox.put(connection, [outbox.Message("budget.changes", b"repair", outbox.to_json(fact))])
+    await note(connection, Noted("config", before, after, "repair"), actor=actor, at=datetime.now(UTC))

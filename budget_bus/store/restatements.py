@@ -14,12 +14,11 @@ from uuid import UUID
 import asyncpg
 
 from budget_bus.errors import Conflict
-from budget_bus.store import outbox
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.ledger import RollupKey
 from budget_bus.store.sql import queries
 
 _SQL = queries("restatements")
-_CATALOGUE = queries("catalogue")
 _LOCK = 0x6275646708
 _QUARTER = timedelta(minutes=15)
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2300, 1, 1, tzinfo=UTC)
@@ -185,11 +184,7 @@ async def finish(connection: asyncpg.Connection, restatement_id: UUID, *, actor:
     """Close it, with its audit row and its `budget.changes` fact."""
     row = await connection.fetchrow(_SQL["finish"], restatement_id)
     what: dict[str, Any] = {name: _json(row[name]) for name in row.keys()}  # noqa: SIM118 - a record has no `in`
-    change_id = uuid.uuid4()
-    after = {"restatement": what}
-    await connection.execute(_CATALOGUE["audit"], change_id, "price", None, after, actor, at)
-    fact = {"change_id": change_id, "kind": "price", "before": None, "after": after, "actor": actor, "at": at}
-    await outbox.put(connection, [outbox.Message("budget.changes", b"restatement", outbox.to_json(fact))])
+    await note(connection, Noted("price", None, {"restatement": what}, "restatement"), actor=actor, at=at)
 
 
 def _json(value: Any) -> Any:

@@ -213,7 +213,8 @@ class Model:
     def _hold_of(self, said: dict[str, Any], at: datetime) -> Counted | None:
         if "request_id" in said:
             hold = self.holds.get(said["request_id"])
-            return hold if hold and hold.state in ("open", "unconfirmed") else None
+            own = hold and hold.call["component"] == call_of(said)["component"]
+            return hold if hold and own and hold.state in ("open", "unconfirmed") else None
         call = call_of(said)
         same = ["component", "model"] + (["context_id"] if "context_id" in said else [])
         for _, hold in sorted(self.holds.items(), key=lambda item: (item[1].at, item[0])):

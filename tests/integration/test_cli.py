@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
 from budget_bus.cli.importing.meter import Meter
@@ -20,6 +20,7 @@ from budget_bus.policy.budget import LimitSpec, Policy, Unit
 from budget_bus.policy.scope import Scope
 from budget_bus.policy.windows import Period
 from budget_bus.producers.sender import Sender
+from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import outbox_relay, settler
 from budget_bus.settings import Settings
 from budget_bus.store import admin
@@ -69,6 +70,23 @@ async def _letters(settings: Settings, wanted: int) -> list[dict[str, object]]:
 async def test_topics_apply_makes_them_once(settings: Settings) -> None:
     again = await budget(settings, "topics", "apply")
     assert again.out.splitlines() == [f"{settings.topic_prefix}{spec.name}: as wanted" for spec in TOPICS]
+
+
+async def test_topics_apply_says_how_a_topic_differs_and_leaves_it_as_it_is(kafka: str, settings: Settings) -> None:
+    name = settings.topic_prefix + USAGE_RECORDED
+    kept = {"retention.ms": "1000", "cleanup.policy": "compact"}
+    client = AIOKafkaAdminClient(**connection(settings))
+    await client.start()
+    await client.create_topics([NewTopic(name, num_partitions=1, replication_factor=1, topic_configs=kept)])
+    await client.close()
+    said = [line for line in await apply_topics(settings) if line.startswith(name + ":")]
+    differences = (
+        f"has 1 partitions, {settings.kafka_partitions} are wanted",
+        "has retention.ms=1000, 604800000 is wanted",
+        "has cleanup.policy=compact, delete is wanted",
+        "has max.message.bytes=1048588, 5242880 is wanted",
+    )
+    assert said == [f"{name}: {'; '.join(differences)}; left as it is"]
 
 
 async def test_a_broken_message_is_listed_shown_and_replayed_and_its_neighbours_count(
@@ -214,6 +232,9 @@ async def test_accept_loss_lets_a_halted_partition_go_on(
         done = await budget(settings, "topics", "accept-loss", USAGE_RECORDED, 0)
         assert f"offsets 1 to {last - 1} are given up" in done.out
         await _until_read(pool, {0: last})
+        row = await pool.fetchrow("SELECT before, after, actor FROM change WHERE kind = 'topic'")
+        place = {"topic": USAGE_RECORDED, "partition": 0}
+        assert tuple(row) == ({**place, "next_offset": 1}, {**place, "next_offset": last}, "cli")
     assert await pool.fetchval("SELECT count(*) FROM ledger") == 2
 
 

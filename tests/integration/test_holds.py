@@ -10,7 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
+from budget_bus import metrics
 from budget_bus.consumers.holds import HoldKeeper
+from budget_bus.events.facts import BudgetChanged
 from budget_bus.events.topics import HOLD_EXTENDED, HOLD_RELEASED, USAGE_RECORDED
 from budget_bus.policy.budget import Policy
 from budget_bus.store import fence
@@ -189,3 +191,39 @@ async def test_a_hold_cannot_be_extended_for_years(books: Books, keeper: HoldKee
     await _tell(books, keeper, HOLD_EXTENDED, wish)
     assert await books.pool.fetchval("SELECT expires_at - now() < interval '11 minutes' FROM hold")
     assert await books.pool.fetchval("SELECT count(*) FROM outbox WHERE topic = 'hold.extended.dlq'") == 1
+
+
+async def test_usage_of_another_component_leaves_a_hold_as_it_is(books: Books) -> None:
+    budget = await books.limit(10 * USD)
+    asked = check()
+    await books.ask(asked)
+    before = metrics.FOREIGN_HOLDS._value.get()
+    await books.settle(usage(component="codex", request_id=asked["request_id"]))
+    assert await books.balance(budget) == (COST, BOUND, 0)
+    assert await _states(books) == ["open"]
+    assert metrics.FOREIGN_HOLDS._value.get() - before == 1
+    row = await books.pool.fetchrow("SELECT component, request_id, unreserved FROM ledger")
+    assert tuple(row) == ("codex", None, True)  # it was spent, and shown as what nobody had allowed
+    await books.settle(usage(request_id=asked["request_id"]))
+    assert await books.balance(budget) == (2 * COST, 0, 0)
+    await books.assert_exact()
+
+
+async def test_what_an_operator_decides_of_a_hold_is_audited_with_it(books: Books, keeper: HoldKeeper) -> None:
+    await books.limit(10 * USD)
+    asked, kept, own = check(), check(), check()
+    await books.ask(asked, kept, own)
+    until = (datetime.now(UTC) + timedelta(hours=2)).replace(microsecond=0)
+    extended = {**_released(kept), "expires_at": until.isoformat(), "actor": "key:ops"}
+    await _tell(books, keeper, HOLD_EXTENDED, extended)
+    await _tell(books, keeper, HOLD_RELEASED, {**_released(asked), "actor": "key:ops"}, _released(own))
+    await _tell(books, keeper, HOLD_RELEASED, {**_released(asked), "actor": "key:late"})  # it was over already
+    rows = await books.pool.fetch("SELECT kind, before, after, actor FROM change WHERE kind = 'hold' ORDER BY at")
+    first, second = ({"request_id": one["request_id"], "component": "rhetor", "state": "open"} for one in (kept, asked))
+    assert [tuple(row) for row in rows] == [
+        ("hold", first, {**first, "expires_at": until.isoformat().replace("+00:00", "Z")}, "key:ops"),
+        ("hold", second, {**second, "state": "voided", "reason": "never sent"}, "key:ops"),
+    ]
+    facts = await books.pool.fetch("SELECT value FROM outbox WHERE topic = 'budget.changes'")
+    told = [BudgetChanged.model_validate_json(row["value"]) for row in facts]
+    assert [fact.kind for fact in told] == ["limit", "hold", "hold"]

@@ -58,8 +58,10 @@ UPDATE budget SET deleted_at = clock_timestamp() WHERE budget_id = $1 AND delete
 DELETE FROM balance WHERE budget_id = $1;
 
 -- name: audit
+-- No row comes back of a change that was noted before.
 -- $1 change_id, $2 kind, $3 before, $4 after, $5 actor, $6 at
-INSERT INTO change (change_id, kind, before, after, actor, at) VALUES ($1, $2, $3, $4, $5, $6);
+INSERT INTO change (change_id, kind, before, after, actor, at) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (change_id) DO NOTHING RETURNING change_id;
 
 -- name: config
 -- $1 key

@@ -24,6 +24,11 @@ WHERE b.topic = $1 AND b.part = u.part AND b.owner_epoch = u.epoch;
 -- The log is shorter than what we have read (a broker that lost data, a topic made anew).  $1 topic, $2 part, $3 epoch, $4 offset
 UPDATE bus_offset SET next_offset = $4 WHERE topic = $1 AND part = $2 AND owner_epoch = $3;
 
+-- name: forget
+-- Partitions that the topic does not have any more, unless somebody is at work on one.
+-- $1 topic, $2 how many partitions it has
+DELETE FROM bus_offset WHERE topic = $1 AND part >= $2 AND seen_at < clock_timestamp() - interval '10 seconds';
+
 -- name: lock_catalogue
 -- Every batch in flight ends first, none begins until this transaction ends.  $1 catalogue lock
 SELECT pg_advisory_xact_lock($1);

@@ -67,9 +67,12 @@ ORDER BY raised_at DESC, alert_id DESC LIMIT $5;
 
 -- name: acknowledge
 -- The first who takes note stays.  $1 alert_id, $2 when, $3 who
-UPDATE alert SET acknowledged_at = coalesce(acknowledged_at, $2), acknowledged_by = coalesce(acknowledged_by, $3)
-WHERE alert_id = $1
+UPDATE alert SET acknowledged_at = $2, acknowledged_by = $3 WHERE alert_id = $1 AND acknowledged_at IS NULL
 RETURNING payload, acknowledged_at, acknowledged_by;
+
+-- name: alert
+-- $1 alert_id
+SELECT payload, acknowledged_at, acknowledged_by FROM alert WHERE alert_id = $1;
 
 -- name: alert_raised_at
 -- $1 alert_id

@@ -16,10 +16,20 @@ CALLER = ("rhetor", "openai", "gpt-4o")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
-def event(number: int, *, names: int | None = None, context: str | None = None, after_s: float = 60) -> Settling:
+OTHER = ("codex", "openai", "gpt-4o")
+
+
+def event(
+    number: int,
+    *,
+    names: int | None = None,
+    context: str | None = None,
+    after_s: float = 60,
+    caller: tuple[str, str, str] = CALLER,
+) -> Settling:
     """An event of our caller that happened *after_s* seconds after noon; *names* is the hold that it names."""
     request_id = None if names is None else UUID(int=names)
-    return Settling(UUID(int=1000 + number), CALLER, NOON + timedelta(seconds=after_s), request_id, context)
+    return Settling(UUID(int=1000 + number), caller, NOON + timedelta(seconds=after_s), request_id, context)
 
 
 def hold(
@@ -27,7 +37,7 @@ def hold(
 ) -> Hold:
     """Hold *number* was decided that many seconds after noon."""
     decided_at = at or NOON + timedelta(seconds=number)
-    return Hold(UUID(int=number), state, decided_at, 5, 7, (1,), (5,), context)
+    return Hold(UUID(int=number), state, decided_at, 5, 7, (1,), (5,), context, CALLER[0])
 
 
 def matched(events: Sequence[Settling], holds: Sequence[Hold]) -> dict[int, int]:
@@ -53,6 +63,10 @@ def matched(events: Sequence[Settling], holds: Sequence[Hold]) -> dict[int, int]
         pytest.param([event(1, names=1), event(2, names=1)], [hold(1), hold(2)], {1: 1}, id="a named hold once"),
         pytest.param([event(1, names=9)], [hold(1)], {}, id="an unknown name never settles another hold"),
         pytest.param([event(1, names=2)], [hold(1), hold(2, state=HoldState.SETTLED)], {}, id="nor does a settled one"),
+        pytest.param([event(1, names=1, caller=OTHER)], [hold(1)], {}, id="nor does another component's"),
+        pytest.param(
+            [event(1, names=1, caller=OTHER), event(2, names=1)], [hold(1)], {2: 1}, id="which stays its asker's"
+        ),
         pytest.param([event(1, names=2)], [hold(1), hold(2, state=HoldState.VOIDED)], {}, id="nor does a voided one"),
         pytest.param(
             [event(1, names=2)], [hold(1), hold(2, state=HoldState.EXPIRED)], {}, id="nor does an expired one"

@@ -78,6 +78,6 @@ def test_of_an_unpriced_lease_no_money_is_taken() -> None:
 
 def test_a_lease_is_given_to_every_event_that_names_it_and_a_hold_to_one() -> None:
     held, leased = Hold(uuid4(), HoldState.OPEN, NOW, 1, 1, (), ()), lease()
-    events = [Settling(uuid4(), ("c", "p", "m"), NOW, hold.request_id, None) for hold in (held, held, leased, leased)]
+    events = [Settling(uuid4(), ("", "p", "m"), NOW, hold.request_id, None) for hold in (held, held, leased, leased)]
     given_to = match_holds(events, {held.request_id: held, leased.request_id: leased}, {})
     assert [given_to.get(event.event_id) for event in events] == [held, None, leased, leased]
