@@ -76,3 +76,8 @@ WS_CLIENTS = Gauge("budget_bus_ws_clients", "Clients that listen to a feed", ["f
 WS_SLOW_CLOSED = Counter(
     "budget_bus_ws_slow_closed_total", "Clients closed for reading too slowly", ["feed"], registry=REGISTRY
 )
+# refused or unavailable grow: the specialist's key lacks a role, or no gateway answers it; its answers say which.
+SPECIALIST_ANSWERS = Counter(
+    "budget_bus_specialist_answers_total", "Questions by who answered", ["by"], registry=REGISTRY
+)
+SPECIALIST_CLIENTS = Gauge("budget_bus_specialist_clients", "Clients of the specialist", registry=REGISTRY)

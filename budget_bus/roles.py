@@ -41,7 +41,7 @@ from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.pool import open_pool
 from budget_bus.store.standing import apply_standing_limits, standing_limits
 
-ROLES = ("gateway", "settler", "decider", "relay", "bookkeeper", "notifier")
+ROLES = ("gateway", "settler", "decider", "relay", "bookkeeper", "notifier", "specialist")
 SETTLER_GROUP = "budget_bus.settler"
 DECIDER_GROUP = "budget_bus.decider"
 
@@ -195,12 +195,22 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
         yield
 
 
+@asynccontextmanager
+async def specialist(settings: Settings) -> AsyncIterator[None]:
+    """Questions in plain English on BUDGET_AI_PORT -> answers from the books, which it asks the gateway for."""
+    from budget_bus.specialist.service import open_specialist  # noqa: PLC0415 - the other roles need no web client
+
+    async with open_specialist(settings):
+        yield
+
+
 _OTHERS = {
     "settler": settler,
     "decider": decider,
     "relay": outbox_relay,
     "bookkeeper": bookkeeper,
     "notifier": notifier,
+    "specialist": specialist,
 }
 
 

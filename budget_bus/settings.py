@@ -204,6 +204,11 @@ class Settings(BaseSettings):
     instance: str | None = None
     metrics_port: int = Field(0, ge=0, le=65535)
 
+    ai_model: str | None = Field(None, max_length=200)
+    ai_base_url: HttpUrl | None = None
+    ai_provider: str | None = Field(None, max_length=200)
+    ai_api_key: ApiKey | None = None
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -229,6 +234,10 @@ class Settings(BaseSettings):
         webhook = (self.notify_webhook_url, self.notify_webhook_secret)
         if any(webhook) and not all(webhook):
             raise ValueError("BUDGET_NOTIFY_WEBHOOK_URL and BUDGET_NOTIFY_WEBHOOK_SECRET need each other")
+        if any((self.ai_model, self.ai_base_url, self.ai_provider)) and not all(
+            (self.ai_model, self.ai_base_url, self.ai_provider)
+        ):
+            raise ValueError("BUDGET_AI_MODEL, BUDGET_AI_BASE_URL and BUDGET_AI_PROVIDER need each other")
         mail = (self.notify_smtp_url, self.notify_email_from, self.notify_email_to)
         if any(mail) and not all(mail):
             raise ValueError(

@@ -35,6 +35,8 @@ def find_service(*, database: bool = False, kafka: bool = False) -> Settings:
         host, port = _address(stack.url)
         if not settings.model_fields_set & {"host", "port"}:
             found |= {"host": host, "port": port}
+        if "ai_port" not in settings.model_fields_set:
+            found["ai_port"] = stack.ai_port
         if settings.database_url is None:
             found["database_url"] = SecretStr(stack.database_url)
         if settings.kafka_bootstrap_servers is None:

@@ -23,6 +23,7 @@ class RoleName(StrEnum):
     RELAY = "relay"
     BOOKKEEPER = "bookkeeper"
     NOTIFIER = "notifier"
+    SPECIALIST = "specialist"
     ALL = "all"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from budget_bus.local.child import Command
 
-START_ORDER = ("decider", "settler", "relay", "bookkeeper", "notifier", "gateway")
+START_ORDER = ("decider", "settler", "relay", "bookkeeper", "notifier", "gateway", "specialist")
 
 
 @dataclass(frozen=True, slots=True)

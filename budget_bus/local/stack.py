@@ -25,6 +25,7 @@ from budget_bus.local.roles import START_ORDER, names, roles
 from budget_bus.local.supervisor import Supervisor, cancelled_by
 from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings
+from budget_bus.specialist.server import LOOPBACK
 from budget_bus.store.migrate import migrate
 
 Say = Callable[[str], None]
@@ -66,6 +67,7 @@ async def run(settings: Settings, say: Say, *, environ: Mapping[str, str] | None
     with state.locked(data_dir):
         check_exposure(settings)
         _check_port(settings.host, settings.port, "BUDGET_PORT")
+        _check_port(LOOPBACK, settings.ai_port, "BUDGET_AI_PORT")
         supervisor = Supervisor(data_dir / "logs", say)
         _rotate(supervisor.logs)
         try:
@@ -95,8 +97,9 @@ async def _serve(settings: Settings, environ: Mapping[str, str], supervisor: Sup
     say(f"started {', '.join(wanted)}; logs in {supervisor.logs}")
     url = _url(settings.host, settings.port)
     await _until_ready(url, supervisor)
-    state.write(data_dir, _running(url, database_url, broker, metrics_ports))
-    for line in (f"API:      {url}/api", broker_line, database_line):
+    state.write(data_dir, _running(settings, url, database_url, broker, metrics_ports))
+    questions = f"budget ask: {LOOPBACK}:{settings.ai_port} (the budget specialist)"
+    for line in (f"API:      {url}/api", questions, broker_line, database_line):
         say(line)
     say(f"ready: {url}")
     await asyncio.Event().wait()
@@ -137,6 +140,7 @@ def _role_env(settings: Settings, backing: Mapping[str, str]) -> dict[str, str]:
         "BUDGET_DATA_DIR": str(settings.data_dir.absolute()),
         "BUDGET_HOST": settings.host,
         "BUDGET_PORT": str(settings.port),
+        "BUDGET_AI_PORT": str(settings.ai_port),
         "PYTHONUNBUFFERED": "1",
     }
 
@@ -175,7 +179,9 @@ def _diagnosis(url: str, answer: str, supervisor: Supervisor) -> str:
     return "\n".join(lines)
 
 
-def _running(url: str, database_url: str, broker: Broker, metrics_ports: dict[str, int]) -> state.RunningStack:
+def _running(
+    settings: Settings, url: str, database_url: str, broker: Broker, metrics_ports: dict[str, int]
+) -> state.RunningStack:
     return state.RunningStack(
         pid=os.getpid(),
         started=state.process_started(os.getpid()) or "unknown",
@@ -184,6 +190,7 @@ def _running(url: str, database_url: str, broker: Broker, metrics_ports: dict[st
         kafka_kind=broker.kind,
         database_url=database_url,
         metrics_ports=metrics_ports,
+        ai_port=settings.ai_port,
     )
 
 

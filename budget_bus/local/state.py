@@ -25,6 +25,7 @@ class RunningStack:
     kafka_kind: str
     database_url: str
     metrics_ports: dict[str, int]
+    ai_port: int = 45013
 
 
 def running(data_dir: Path) -> RunningStack | None:

@@ -24,19 +24,23 @@ Budgets for calls of language models. Before an expensive call ask check_budget,
 told which model to use; afterwards record_usage with the request_id, so that what was held is given back. Amounts are
 decimal strings with their currency."""
 
-_READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
+READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 _HOLDS: Final = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
 
 TOOLS: Final[dict[Tool, ToolAnnotations]] = {
     Tools.check_budget: _HOLDS,
     Tools.record_usage: _HOLDS,
-    Tools.get_budget_status: _READS,
-    Tools.get_usage: _READS,
-    Tools.list_limits: _READS,
-    Tools.recommend_model: _READS,
+    Tools.get_budget_status: READS,
+    Tools.get_usage: READS,
+    Tools.list_limits: READS,
+    Tools.recommend_model: READS,
     Tools.route_with_budget_awareness: _HOLDS,
-    Tools.explain_decision: _READS,
-    Tools.forecast: _READS,
+    Tools.explain_decision: READS,
+    Tools.list_decisions: READS,
+    Tools.list_holds: READS,
+    Tools.list_alerts: READS,
+    Tools.list_prices: READS,
+    Tools.forecast: READS,
     Tools.allocate_budget: _HOLDS,
 }
 # The names that the platform's agents know.

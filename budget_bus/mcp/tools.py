@@ -28,6 +28,8 @@ Groups = Annotated[
     Field(description="what to break the numbers down by"),
 ]
 Moment = Annotated[str | None, Field(description="RFC 3339, e.g. 2026-11-01T00:00:00Z")]
+Several = str | list[str] | None
+Count = Annotated[int, Field(description="at most so many", ge=1, le=1000)]
 Names = Annotated[list[str] | None, Field(description='other models that would do as well, each as "provider/model"')]
 
 _LOCAL = ("ollama",)  # what runs at home costs nothing
@@ -97,16 +99,17 @@ class Tools:
         *,
         period: Period = "daily",
         group_by: Groups = None,
-        component: Annotated[str | None, Field(description="only this component")] = None,
-        provider: Annotated[str | None, Field(description="only this provider")] = None,
-        model: Annotated[str | None, Field(description="only this model")] = None,
-        task_type: TaskType = None,
+        component: Annotated[Several, Field(description="only this component, or these")] = None,
+        provider: Annotated[Several, Field(description="only this provider, or these")] = None,
+        model: Annotated[Several, Field(description="only this model, or these")] = None,
+        task_type: Annotated[Several, Field(description="only this kind of task, or these")] = None,
+        user: Annotated[Several, Field(description="only this user, or these")] = None,
         start_date: Moment = None,
         end_date: Moment = None,
     ) -> CallToolResult:
         """Calls, tokens and cost of the present hour, day, week or month, or of any span, in groups if you like."""
         query = {"group_by": ",".join(group_by or ()) or None, "component": component, "provider": provider,
-                 "model": model, "task_type": task_type, "start": start_date, "end": end_date}  # fmt: skip
+                 "model": model, "task_type": task_type, "user": user, "start": start_date, "end": end_date}  # fmt: skip
         report = await self.rest.ask("GET", f"/api/usage/{period}", query=query)
         return _told(wording.usage(report), report)
 
@@ -179,6 +182,66 @@ class Tools:
         """Why a check was answered so: the budget that bound, what was left, when it frees up, what would fit."""
         answer = await self.rest.ask("GET", f"/api/decisions/{request_id}")
         return _told(f"Decided at {answer['decided_at']}. {wording.decision(answer)}", answer)
+
+    async def list_decisions(
+        self,
+        *,
+        action: Annotated[Literal["allow", "warn", "degrade", "deny"] | None, Field(description="only these")] = None,
+        component: Annotated[Several, Field(description="only checks of this component, or these")] = None,
+        model: Annotated[Several, Field(description="only checks for this model, or these")] = None,
+        since: Moment = None,
+        until: Moment = None,
+        count: Count = 10,
+    ) -> CallToolResult:
+        """What checks were answered, newest first, and why: whether a component was refused, by which budget."""
+        query = {"action": action, "component": component, "model": model, "since": since, "until": until,
+                 "page_size": count}  # fmt: skip
+        page = await self.rest.ask("GET", "/api/decisions", query=query)
+        return _told(wording.decisions(page["items"]), page)
+
+    async def list_holds(
+        self,
+        *,
+        state: Annotated[
+            Literal["open", "unconfirmed"], Field(description="unconfirmed ones have expired, and nothing was heard")
+        ] = "open",
+        component: Annotated[Several, Field(description="only those of this component, or these")] = None,
+        count: Count = 100,
+    ) -> CallToolResult:
+        """What is set aside for calls that are not recorded yet, oldest first."""
+        page = await self.rest.ask(
+            "GET", "/api/holds", query={"state": state, "component": component, "page_size": count}
+        )
+        return _told(wording.holds(page["items"]), page)
+
+    async def list_alerts(
+        self,
+        *,
+        acknowledged: Annotated[bool | None, Field(description="whether somebody took note of it")] = None,
+        count: Count = 10,
+    ) -> CallToolResult:
+        """Alerts that budgets have raised, newest first."""
+        page = await self.rest.ask("GET", "/api/alerts", query={"acknowledged": acknowledged, "page_size": count})
+        return _told(wording.alerts(page["items"]), page)
+
+    async def list_prices(
+        self,
+        *,
+        model: Annotated[str, Field(description="a model's name, or a part of it", min_length=1)],
+        provider: Annotated[str | None, Field(description="only this provider")] = None,
+        count: Count = 20,
+    ) -> CallToolResult:
+        """What a million tokens of a model cost now: that of the name, else those whose name contains it."""
+        query = {"provider": provider, "page_size": 1000}
+        exact = await self.rest.ask("GET", "/api/providers/prices", query={**query, "model": model})
+        found = exact["items"]
+        cursor: str | None = ""
+        while cursor is not None and not exact["items"]:
+            page = await self.rest.ask("GET", "/api/providers/prices", query={**query, "cursor": cursor or None})
+            found += [one for one in page["items"] if model.lower() in one["model"].lower()]
+            cursor = page["next_cursor"]
+        shown = sorted(found, key=lambda one: (len(one["model"]), one["model"], one["provider"]))[:count]
+        return _told(wording.prices(shown), {"items": shown})
 
     async def forecast(
         self, *, component: Annotated[str | None, Field(description="only budgets that concern it")] = None

@@ -69,6 +69,36 @@ def _numbers(report: Json, sums: Json) -> str:
     return f"{sums['requests']} calls, {sums['total_tokens']} tokens, {sums['cost']} {report['currency']}"
 
 
+def decisions(found: list[Json]) -> str:
+    """Each with who asked for what."""
+    lines = [f"{one['decided_at']} {one['component']}, {one['model']}: {decision(one)}" for one in found]
+    return "\n".join(lines) or "There are none."
+
+
+def holds(found: list[Json]) -> str:
+    """Each with whose it is."""
+    lines = [
+        f"{one['component']}, {one['model']}: {one['amount'] or 'unpriced'} {one['currency']}, until {one['expires_at']}."
+        for one in found
+    ]
+    return "\n".join(lines) or "There are none."
+
+
+def alerts(found: list[Json]) -> str:
+    """Each as it was raised."""
+    return "\n".join(f"{one['raised_at']} {one['message']}" for one in found) or "There are none."
+
+
+def prices(found: list[Json]) -> str:
+    """What tokens cost."""
+    lines = [
+        f"{one['provider']}/{one['model']}: {one['input']} {one['currency']} for {one['per']} tokens of input, "
+        f"{one['output']} for {one['per']} of output."
+        for one in found
+    ]
+    return "\n".join(lines) or "No price is known."
+
+
 def recorded(result: Json) -> str:
     """What became of one recorded call."""
     if result.get("status") == "pending":

@@ -18,6 +18,10 @@ TAKES = {
     "recommend_model": {"component", "provider", "model", "input_tokens"},
     "route_with_budget_awareness": {"component", "provider", "model", "input_tokens"},
     "explain_decision": {"request_id"},
+    "list_decisions": set(),
+    "list_holds": set(),
+    "list_alerts": set(),
+    "list_prices": {"model"},
     "forecast": set(),
     "allocate_budget": {"parent", "percent", "component"},
 }
