@@ -60,40 +60,58 @@ def best_cut(parts: Sequence[Part], limits: Sequence[float], others: Sequence[fl
     *limits* is the parent's limit in each window, *others* what was used there of the parent by no part. Together the
     parts get at most *most* percent.
     """
-    np, linprog = _solver()
-    n, windows = len(parts), len(limits)
+    np, matrix, linprog = _solver()
+    n, cells = len(parts), len(parts) * len(limits)
     # Variables: what is admitted per part and window, then each part's share, then how far it moved up, and down.
-    admitted, share, up, down = 0, n * windows, n * windows + n, n * windows + 2 * n
-    width = n * windows + 3 * n
-    a_ub, b_ub = np.zeros((n * windows + windows + 1, width)), np.zeros(n * windows + windows + 1)
+    at_most, most_of = _constraints(parts, limits, others, matrix, np)
+    most_of[-1] = float(most / _HUNDRED)
+    moved = matrix((n, cells + 3 * n))
     for i in range(n):
-        for w in range(windows):
-            row = i * windows + w
-            a_ub[row, admitted + row], a_ub[row, share + i] = 1, -limits[w]
-    for w in range(windows):
-        a_ub[n * windows + w, [i * windows + w for i in range(n)]] = 1
-        b_ub[n * windows + w] = max(limits[w] - others[w], sum(_used(part, limits[w], w) for part in parts))
-    a_ub[-1, share : share + n], b_ub[-1] = 1, float(most / _HUNDRED)
-    a_eq, b_eq = np.zeros((n, width)), np.array([float(part.percent / _HUNDRED) for part in parts])
-    for i in range(n):
-        a_eq[i, share + i], a_eq[i, up + i], a_eq[i, down + i] = 1, -1, 1
-    reluctance = _RELUCTANCE * max(1.0, sum(limits))
-    costs = np.concatenate([-np.ones(n * windows), np.zeros(n), np.full(2 * n, reluctance)])
-    bounds = [(0, demand) for part in parts for demand in part.demand]
-    bounds += [(float(part.floor / _HUNDRED), 1) for part in parts] + [(0, None)] * (2 * n)
-    found = linprog(costs, A_ub=a_ub, b_ub=b_ub, A_eq=a_eq, b_eq=b_eq, bounds=bounds, method="highs")
+        moved[i, cells + i], moved[i, cells + n + i], moved[i, cells + 2 * n + i] = 1, -1, 1
+    reluctance = np.full(2 * n, _RELUCTANCE * max(1.0, sum(limits)))
+    bounds: list[tuple[float, float | None]] = [(0, demand) for part in parts for demand in part.demand]
+    bounds += [(float(part.floor / _HUNDRED), 1) for part in parts]
+    found = linprog(
+        np.concatenate([-np.ones(cells), np.zeros(n), reluctance]),
+        A_ub=at_most.tocsr(),
+        b_ub=most_of,
+        A_eq=moved.tocsr(),
+        b_eq=[float(part.percent / _HUNDRED) for part in parts],
+        bounds=[*bounds, *[(0, None)] * (2 * n)],
+        method="highs",
+    )
     assert found.success, found.message  # noqa: S101  # the present cut is always one that is allowed
-    percents = _rounded(parts, [float(found.x[share + i]) for i in range(n)], most)
+    percents = _rounded(parts, [float(found.x[cells + i]) for i in range(n)], most)
     now, duals = _now(parts, limits)
-    return Cut(percents, float(found.x[: n * windows].sum()), now, duals)
+    return Cut(percents, float(found.x[:cells].sum()), now, duals)
+
+
+def _constraints(
+    parts: Sequence[Part], limits: Sequence[float], others: Sequence[float], matrix: Any, np: Any
+) -> tuple[Any, Any]:
+    """
+    In this order: a part admits at most its share of a window's limit, all of them what others leave of it, and all
+    shares are at most what the last line will say.
+    """
+    n, windows = len(parts), len(limits)
+    left, right = matrix((n * windows + windows + 1, n * windows + 3 * n)), np.zeros(n * windows + windows + 1)
+    for i in range(n):
+        left[n * windows + windows, n * windows + i] = 1
+        for w in range(windows):
+            left[i * windows + w, i * windows + w], left[i * windows + w, n * windows + i] = 1, -limits[w]
+            left[n * windows + w, i * windows + w] = 1
+    for w in range(windows):
+        # What is admitted now fits by definition, also where a limit has been lowered since.
+        right[n * windows + w] = max(limits[w] - others[w], sum(_used(part, limits[w], w) for part in parts))
+    return left, right
 
 
 def _now(parts: Sequence[Part], limits: Sequence[float]) -> tuple[float, tuple[float, ...]]:
     """What is admitted as it is cut now, and the dual value of each part's share, per window."""
-    np, linprog = _solver()
+    np, matrix, linprog = _solver()
     n, windows = len(parts), len(limits)
     # Variables: what is admitted per part and window, then what each part gets on top in every window: at most nothing.
-    a_ub, b_ub = np.zeros((n * windows + n, n * windows + n)), np.zeros(n * windows + n)
+    a_ub, b_ub = matrix((n * windows + n, n * windows + n)), np.zeros(n * windows + n)
     bounds = []
     for i, part in enumerate(parts):
         for w, limit in enumerate(limits):
@@ -104,7 +122,7 @@ def _now(parts: Sequence[Part], limits: Sequence[float]) -> tuple[float, tuple[f
             bounds.append((0, demand if demand > cap * (1 + _JUST_MET) else min(demand, cap * (1 - _JUST_MET))))
         a_ub[n * windows + i, n * windows + i] = 1
     costs = np.concatenate([-np.ones(n * windows), np.zeros(n)])
-    found = linprog(costs, A_ub=a_ub, b_ub=b_ub, bounds=bounds + [(0, None)] * n, method="highs")
+    found = linprog(costs, A_ub=a_ub.tocsr(), b_ub=b_ub, bounds=bounds + [(0, None)] * n, method="highs")
     assert found.success, found.message  # noqa: S101  # to admit nothing is always allowed
     duals = tuple(max(0.0, -float(d)) / windows for d in found.ineqlin.marginals[n * windows :])
     used = sum(_used(part, limit, w) for part in parts for w, limit in enumerate(limits))
@@ -130,8 +148,9 @@ def _rounded(parts: Sequence[Part], shares: Sequence[float], most: Decimal) -> t
     return tuple(percents)
 
 
-def _solver() -> tuple[Any, Any]:
+def _solver() -> tuple[Any, Any, Any]:
     import numpy as np  # noqa: PLC0415 - a third of a second, for those who ask
     from scipy.optimize import linprog  # noqa: PLC0415
+    from scipy.sparse import dok_array  # noqa: PLC0415
 
-    return np, linprog
+    return np, dok_array, linprog

@@ -105,7 +105,7 @@ def test_shadow_prices(parts: list[Part], limits: list[float], expected: tuple[f
     ],
 )
 def test_the_best_cut(
-    parts: list[Part], limits: list[float], others: list[float], most: str, expected: tuple[str, ...], gained: float
+    *, parts: list[Part], limits: list[float], others: list[float], most: str, expected: tuple[str, ...], gained: float
 ) -> None:
     cut = best_cut(parts, limits, others, most=Decimal(most))
     assert cut.percents == tuple(map(Decimal, expected))
