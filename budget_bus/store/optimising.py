@@ -32,12 +32,16 @@ class Repeated(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Checks that a window of a budget was the reason to deny: `amount` in its unit, `cost` in that of prices."""
+    """
+    Checks that a window of a budget was the reason to deny: `amount` in its unit, `cost` in that of prices. `committed`
+    is the most that it had taken then, which may be more than what was spent of it in the end.
+    """
 
     budget_id: UUID
     window_start: datetime
     checks: int
     amount: Decimal
+    committed: Decimal
     cost: Decimal
 
 

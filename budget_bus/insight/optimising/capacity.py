@@ -65,10 +65,18 @@ class Pressure:
         """Window start -> what it took, in the budget's unit."""
         return {one.window_start: one.committed for one in self.taken.get(budget.budget_id, ())}
 
-    def denied(self, budget: Budget) -> dict[datetime, int]:
-        """Window start -> what was refused, in the budget's unit."""
+    def refuses(self, budget: Budget) -> bool:
+        """Whether it refused anything."""
+        return bool(self.refused.get(budget.budget_id))
+
+    def asked(self, budget: Budget) -> dict[datetime, int]:
+        """
+        Window start -> what was asked of it, in the budget's unit: what it took, and where it refused something, what
+        it had taken by then and what it refused.
+        """
         scale = NANOS_PER_UNIT if budget.spec.unit is Unit.COST else 1
-        return {one.window_start: int(one.amount * scale) for one in self.refused.get(budget.budget_id, ())}
+        denied = self.refused.get(budget.budget_id, ())
+        return self.committed(budget) | {one.window_start: int((one.committed + one.amount) * scale) for one in denied}
 
     def what_was_refused(self, budget: Budget) -> str:
         """How many checks were denied in how many windows, and what they would have cost."""
@@ -81,10 +89,9 @@ class Pressure:
 def raises(pressure: Pressure) -> Iterator[Suggestion]:
     """Limits that refused calls, raised to what was asked for; for an allocation, see `reallocations`."""
     for budget in pressure.budgets:
-        denied, committed = pressure.denied(budget), pressure.committed(budget)
-        if not any(denied.values()) or budget.spec.parent_id is not None:
+        if not pressure.refuses(budget) or budget.spec.parent_id is not None:
             continue
-        asked = rounded_up(max(committed.get(start, 0) + amount for start, amount in denied.items()))
+        asked = rounded_up(max(pressure.asked(budget).values()))
         if asked > budget.spec.limit:
             yield _changed(
                 budget,
@@ -106,7 +113,7 @@ def lowerings(pressure: Pressure) -> Iterator[Suggestion]:
     for budget in pressure.budgets:
         spec, committed = budget.spec, pressure.committed(budget)
         in_use = spec.parent_id is None and not spec.shadow and spec.period is not Period.TOTAL
-        if not in_use or len(committed) < LEAST_WINDOWS or pressure.parts_of(budget) or pressure.denied(budget):
+        if not in_use or len(committed) < LEAST_WINDOWS or pressure.parts_of(budget) or pressure.refuses(budget):
             continue
         peak = max(committed.values())
         enough = rounded_up(max(1, -(-peak * _ROOM_PERCENT // 100)))
@@ -128,15 +135,15 @@ def reallocations(pressure: Pressure) -> Iterator[Suggestion]:
     """Budgets of which an allocation refused calls, cut so that most of what was asked for is admitted."""
     for parent in pressure.budgets:
         parts = pressure.parts_of(parent)
-        if any(any(pressure.denied(part).values()) for part in parts):
+        if any(map(pressure.refuses, parts)):
             yield from _recut(pressure, parent, parts)
 
 
 def _recut(pressure: Pressure, parent: Budget, parts: Sequence[Budget]) -> Iterator[Suggestion]:
     scale = NANOS_PER_UNIT if parent.spec.unit is Unit.COST else 1
     used = {part.budget_id: pressure.committed(part) for part in parts}
-    denied = {part.budget_id: pressure.denied(part) for part in parts}
-    starts = sorted({start for windows in (*used.values(), *denied.values()) for start in windows})
+    demand = {part.budget_id: pressure.asked(part) for part in parts}
+    starts = sorted({start for windows in demand.values() for start in windows})
     starts = starts[-max(1, _MOST_CELLS // len(parts)) :]
     whole = pressure.committed(parent)
     limits = [parent.limit_at(start) / scale for start in starts]
@@ -144,18 +151,15 @@ def _recut(pressure: Pressure, parent: Budget, parts: Sequence[Budget]) -> Itera
         max(0, whole.get(start, 0) - sum(windows.get(start, 0) for windows in used.values())) / scale
         for start in starts
     ]
-    asked = [_part(part, starts, used[part.budget_id], denied[part.budget_id], scale) for part in parts]
+    asked = [_part(part, [demand[part.budget_id].get(start, 0) / scale for start in starts]) for part in parts]
     cut = best_cut(asked, limits, others, most=max(Decimal(100), sum((part.percent for part in asked), Decimal(0))))
     changes = [pair for pair in zip(parts, cut.percents, strict=True) if pair[0].spec.percent != pair[1]]
     if changes and cut.admitted - cut.admitted_now > _LEAST_GAIN * sum(limits):
         yield _reallocation(pressure, parent, parts, changes, cut, windows=len(starts))
 
 
-def _part(
-    part: Budget, starts: Sequence[datetime], used: Mapping[datetime, int], denied: Mapping[datetime, int], scale: int
-) -> Part:
+def _part(part: Budget, demand: Sequence[float]) -> Part:
     percent = part.spec.percent or Decimal(0)
-    demand = [(used.get(start, 0) + denied.get(start, 0)) / scale for start in starts]
     # Half of what it has stays: what nobody asked for last month may be needed in the next.
     return Part(part.spec.name, percent, demand, floor=round(percent / 2, 4))
 
@@ -182,7 +186,7 @@ def _reallocation(
                 *(
                     f"{part.spec.name} refused {pressure.what_was_refused(part)}."
                     for part in parts
-                    if any(pressure.denied(part).values())
+                    if pressure.refuses(part)
                 ),
                 f"In {windows} windows the new cut admits {cut.admitted - cut.admitted_now:.2f} {unit} more. The saving"
                 " is below zero where that is spent.",

@@ -18,6 +18,7 @@ from budget_bus.insight.optimising.suggestion import (
 )
 from budget_bus.insight.replay import Caching, Proposal, Swap, TierChange
 from budget_bus.policy.budget import Budget, Policy, Unit
+from budget_bus.policy.pricing import PriceStatus
 from budget_bus.policy.scope import MAX_NAMES, Scope
 from budget_bus.policy.windows import Period
 from budget_bus.providers.prices import PriceBook
@@ -26,11 +27,11 @@ from budget_bus.store.reads import UsageSum
 
 MAX_SWAPS = 60  # the most promising ones by their sums; each is replayed
 
-# How long a provider keeps an input in its cache, and how much that must be at least, unless it is told otherwise:
-# https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching (5 minutes; 1,024 tokens for most models) and
-# https://platform.openai.com/docs/guides/prompt-caching (5 to 10 minutes of inactivity; 1,024 tokens).
+# How long an input is kept in a cache, and how large it must be, where least is said of the first and most of the
+# second: 5 minutes and, by model, 512 to 4,096 tokens at Anthropic (platform.claude.com/docs/en/build-with-claude/
+# prompt-caching), 1,024 at OpenAI, up to 4,096 at Google (ai.google.dev/gemini-api/docs/caching), in November 2026.
 CACHE_LIFE = timedelta(minutes=5)
-LEAST_CACHED_TOKENS = 1024
+LEAST_CACHED_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +195,16 @@ def _cached(evidence: Evidence, group: Repeated, read: int, written: int) -> Sug
 def batches(evidence: Evidence) -> list[Suggestion]:
     """For each component and model the batch tier, for the task types that whoever asks says can wait."""
     return [_batch(evidence, one) for one in evidence.calls if one.task_type in evidence.deferrable]
+
+
+def without_batch_price(evidence: Evidence) -> list[str]:
+    """The models that are used for what can wait, and of which no batch price is known."""
+    names: dict[str, None] = {}
+    for one in evidence.calls:
+        price = evidence.prices.price(one.provider, one.model, evidence.end, "batch")
+        if one.task_type in evidence.deferrable and price and price.status is PriceStatus.FALLBACK:
+            names[one.name] = None
+    return list(names)
 
 
 def _batch(evidence: Evidence, calls: Calls) -> Suggestion:

@@ -150,6 +150,8 @@ def _notes(advice: Advice, evidence: Evidence, wish: Wish, *, days: int) -> list
     notes = []
     if wish.goal is not Goal.CAPACITY and not evidence.equivalents and not wish.also_consider:
         notes.append(_NO_EQUIVALENTS)
+    if without := cheaper.without_batch_price(evidence):
+        notes.append(f"No batch price is known of {', '.join(without)}: budget prices set has --service-tier batch.")
     if not advice.suggestions:
         notes.append("Nothing was found that would have saved anything.")
     return notes

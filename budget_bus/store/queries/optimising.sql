@@ -24,9 +24,11 @@ HAVING sum(cache_read_input_tokens) = 0 AND count(*) FILTER (WHERE follows AND p
 
 -- name: refused
 -- What checks of [$1, $2) were denied, by the budget that the answer names and its window: in the budget's unit, and as
--- cost where the model had a price. What was denied for another reason than a limit is left out.
+-- cost where the model had a price; and the most that the window had taken when it denied one, with what was held then.
+-- What was denied for another reason than a limit is left out.
 SELECT (line ->> 'budget_id')::uuid AS budget_id, (line ->> 'window_start')::timestamptz AS window_start,
-    count(*) AS checks, coalesce(sum((said ->> 'estimated_additional')::numeric), 0) AS amount,
+    count(*) AS checks, sum((said ->> 'estimated_additional')::numeric) AS amount,
+    max((said ->> 'usage')::numeric) AS committed,
     coalesce(sum((said ->> 'estimated_cost')::numeric), 0) AS cost
 FROM (SELECT answer::jsonb AS said FROM decision WHERE action = 'deny' AND decided_at >= $1 AND decided_at < $2) AS d
     CROSS JOIN LATERAL jsonb_array_elements(said -> 'budgets') AS line
