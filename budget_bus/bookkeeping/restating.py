@@ -27,7 +27,7 @@ from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, contexts, fence, ledger, restatements
-from budget_bus.store.balances import Delta
+from budget_bus.store.balances import Delta, Movement
 from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.ledger import RollupKey, bucket_of
 from budget_bus.store.restatements import BEGINNING, Cursor, Range, Restated, Slice
@@ -266,7 +266,7 @@ class _Moves:
         if not deltas:
             return {}
         before = await balances.lock(connection, deltas)
-        await balances.move(connection, deltas)
+        await balances.move(connection, deltas, [Movement("restated", now)])
         told = {
             ids[place]: (*where, deltas[ids[place]].on(before[ids[place]])) for place, where in self._windows.items()
         }

@@ -17,15 +17,15 @@ from budget_bus.consumers.batch import Batch, Clock, utc_now
 from budget_bus.consumers.dead_letters import bury
 from budget_bus.consumers.estimates import Estimate, Estimator
 from budget_bus.consumers.facts import CRITICAL_PASSED, Change, announce
-from budget_bus.consumers.leases import lease_granted, of_calls
+from budget_bus.consumers.leases import lease_granted
 from budget_bus.consumers.prices import refresh_prices
-from budget_bus.consumers.questions import Question, Reply, invalid, read_questions
+from budget_bus.consumers.questions import Question, Reply, asked_of, invalid, read_questions
 from budget_bus.consumers.suggestions import Misfit
+from budget_bus.consumers.weighing import amount_on, lines_of, weigh
 from budget_bus.events.checks import Suggestions
-from budget_bus.policy.budget import Balance, Budget, Policy, Unit
-from budget_bus.policy.decide import Action, Line, Verdict, decide, frees_up_last
+from budget_bus.policy.budget import Balance, Budget, Policy
+from budget_bus.policy.decide import Action, Line, Verdict, frees_up_last
 from budget_bus.policy.exchange import utc_day
-from budget_bus.policy.lease import grant
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
@@ -160,13 +160,12 @@ class Session:
 
     def _decide(self, question: Question) -> None:
         asked = question.asked
-        estimate = self.decider.estimator.estimate(asked, question.call.provider, at=self.now)
-        lines = self._lines(question.call, estimate)
-        calls = grant(lines, asked.lease_calls) if asked.lease_calls else 1
-        if calls > 1:
-            estimate = of_calls(estimate, calls)
-            lines = self._lines(question.call, estimate, calls)
-        verdict = self._stale_verdict(lines) or decide(lines, critical=asked.priority == "critical")
+        of_one = self.decider.estimator.estimate(asked, question.call.provider, at=self.now)
+        weighed = weigh(
+            self.decider.catalogue, question.call, of_one, self.now, self._balance, lease_calls=asked.lease_calls,
+            critical=asked.priority == "critical", overruled=self._stale_verdict,
+        )  # fmt: skip
+        lines, verdict, estimate, calls = weighed.lines, weighed.verdict, weighed.estimate, weighed.calls
         # Before anything is placed: what is left now is what another call would have had.
         misfit = verdict.action in (Action.DENY, Action.DEGRADE)
         suggestions = self._suggest(question, estimate, lines) if misfit else Suggestions()
@@ -189,7 +188,8 @@ class Session:
         call, action = question.call, verdict.action.value
         self._decided.append(
             Decided(
-                asked.request_id, question.digest, action, text, self.now, call.component, call.provider, call.model
+                asked.request_id, question.digest, action, text, self.now, call.component, call.provider, call.model,
+                asked_of(asked, call, of_one),
             )
         )  # fmt: skip
         self.known[asked.request_id] = Known(question.digest, text)
@@ -197,9 +197,9 @@ class Session:
         self.replies.append(question.reply(text.encode()))
 
     def _suggest(self, question: Question, estimate: Estimate, lines: Sequence[Line]) -> Suggestions:
-        def lines_of(call: Call, other: Estimate) -> list[Line] | None:
+        def lines_elsewhere(call: Call, other: Estimate) -> list[Line] | None:
             try:
-                return self._lines(call, other)
+                return lines_of(self.decider.catalogue, call, other, self.now, self._balance)
             except KeyError:  # a budget that this batch has not locked
                 return None
 
@@ -210,7 +210,7 @@ class Session:
             lines=lines,
             at=self.now,
             estimator=self.decider.estimator,
-            lines_of=lines_of,
+            lines_of=lines_elsewhere,
             amount_on=self._amount,
             left_in=self._left_in,
             groups=self.decider.catalogue.equivalents,
@@ -221,25 +221,11 @@ class Session:
         rates, of = self.decider.catalogue.rates, line.budget.spec.currency or currency
         return rates.convert(max(0, line.left), of, currency, utc_day(self.now), up=True) or 0
 
-    def _lines(self, call: Call, estimate: Estimate, calls: int = 1) -> list[Line]:
-        """What *call* (or *calls* like it, of that *estimate*) would hold on each of its budgets."""
-        catalogue, lines = self.decider.catalogue, []
-        for budget in catalogue.matching(call):
-            window = catalogue.window(budget, self.now, call)
-            balance = self._current[self._ids[place_of(budget, window)]]
-            amount = self._amount(budget, estimate, calls)
-            limit = budget.limit_in(window, balance, self.now)
-            lines.append(Line(budget, catalogue.policy_of(budget), window, balance, amount, limit))
-        return lines
+    def _balance(self, budget: Budget, window: Window) -> Balance:
+        return self._current[self._ids[place_of(budget, window)]]
 
-    def _amount(self, budget: Budget, estimate: Estimate, calls: int = 1) -> int | None:
-        """What a call (or *calls*, of that *estimate*) would hold on *budget*; None if its cost is not known."""
-        unit, catalogue = budget.spec.unit, self.decider.catalogue
-        if unit is not Unit.COST:
-            return calls if unit is Unit.REQUESTS else estimate.tokens
-        if estimate.cost is None:
-            return None
-        return catalogue.cost_in(budget, estimate.cost, estimate.currency, self.now, up=True)
+    def _amount(self, budget: Budget, estimate: Estimate) -> int | None:
+        return amount_on(self.decider.catalogue, budget, estimate, self.now)
 
     def _place(
         self, question: Question, estimate: Estimate, lines: Sequence[Line], *, calls: int, expires_at: datetime

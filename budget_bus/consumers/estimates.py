@@ -129,15 +129,8 @@ class Estimator:
         price = self._price(provider, model, at, asked.service_tier)
         if price is None:
             return Estimate(total, None, "USD", PriceStatus.UNPRICED, source, input_tokens, output_tokens)
-        # A text holds no audio and no image; of bare counts nothing is known unless the caller says so.
-        text = asked.input_text is not None
-        without = Without(
-            audio=text or asked.input_audio_tokens == 0,
-            image=text or asked.input_image_tokens == 0,
-            cache_creation_1h=asked.cache_creation_1h_input_tokens == 0,
-        )
         cost = upper_bound(
-            price, input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total, without=without
+            price, input_tokens=input_tokens, output_tokens=output_tokens, total_tokens=total, without=without_of(asked)
         )
         return Estimate(total, cost, price.currency, price.status, source, input_tokens, output_tokens)
 
@@ -161,6 +154,16 @@ class Estimator:
             assumed, word = learnt, "p99_output"
         most = _at_most(assumed, max_output_tokens(provider, model))
         return most, word if most == assumed else "model_maximum"
+
+
+def without_of(asked: CheckRequested) -> Without:
+    """A text holds no audio and no image; of bare counts nothing is known unless the caller says so."""
+    text = asked.input_text is not None
+    return Without(
+        audio=text or asked.input_audio_tokens == 0,
+        image=text or asked.input_image_tokens == 0,
+        cache_creation_1h=asked.cache_creation_1h_input_tokens == 0,
+    )
 
 
 def _input(asked: CheckRequested, provider: str, model: str, counts: _Counts) -> tuple[int, str]:

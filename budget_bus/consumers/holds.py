@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -22,10 +22,9 @@ from budget_bus.errors import FieldError, Rejected
 from budget_bus.events.decode import decode
 from budget_bus.events.holds import HoldExtended, HoldReleased
 from budget_bus.events.topics import HOLD_EXTENDED, HOLD_RELEASED, USAGE_RECORDED
-from budget_bus.policy.budget import Policy
-from budget_bus.policy.holds import Hold, HoldState, Part, take
+from budget_bus.policy.holds import Hold, HoldState, Part, is_hard, left_unconfirmed, take
 from budget_bus.store import balances, fence, holds
-from budget_bus.store.balances import Delta
+from budget_bus.store.balances import Delta, Movement
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.pool import retryable
 
@@ -72,7 +71,9 @@ class HoldKeeper:
             await holds.close(connection, ended.voided, HoldState.VOIDED)
             await holds.shrink(connection, ended.shrunk.values())
             await bury(connection, batch.topic, dead, at=now)
-            await self._move(connection, ended.deltas, now)
+            voided = [Movement("voided", now, request_id=request_id) for request_id in sorted(ended.voided)]
+            given_back = [Movement("given_back", now, None, None, None, None, *part) for part in ended.parts]
+            await self._move(connection, ended.deltas, now, [*given_back, *voided])
         for letter in dead:
             metrics.DEAD_LETTERS.labels(batch.topic, letter.label).inc()
 
@@ -102,7 +103,8 @@ class HoldKeeper:
                 kept = charged.get(request_id)
                 for balance_id, amount in zip(kept.balance_ids, kept.amounts, strict=True) if kept else ():
                     deltas[balance_id].unconfirmed += amount
-            await self._move(connection, deltas, now)
+            ends = [Movement("expired", now, request_id=request_id) for request_id in expired]
+            await self._move(connection, deltas, now, ends)
         metrics.EXPIRED_HOLDS.labels("unconfirmed").inc(len(charged))
         metrics.EXPIRED_HOLDS.labels("released").inc(len(released))
         return len(expired)
@@ -112,33 +114,21 @@ class HoldKeeper:
         expired = list(expired)
         places = await balances.budgets_of(connection, [i for hold in expired for i in hold.balance_ids])
         hard = {
-            budget.budget_id
-            for budget in self.catalogue.budgets
-            if self.catalogue.policy_of(budget) is Policy.HARD_LIMIT and not budget.spec.shadow
+            budget.budget_id for budget in self.catalogue.budgets if is_hard(budget, self.catalogue.policy_of(budget))
         }
-        charged = {}
-        for hold in expired:
-            kept = [
-                at
-                for at, (balance_id, amount) in enumerate(zip(hold.balance_ids, hold.amounts, strict=True))
-                if amount and balance_id in places and places[balance_id][0] in hard
-            ]
-            if kept:
-                charged[hold.request_id] = replace(
-                    hold,
-                    balance_ids=tuple(hold.balance_ids[at] for at in kept),
-                    amounts=tuple(hold.amounts[at] for at in kept),
-                    units="".join(hold.units[at] for at in kept) if hold.lease else "",
-                )
-        return charged
+        on_hard = {balance_id for balance_id, (budget_id, _) in places.items() if budget_id in hard}
+        left = {hold.request_id: left_unconfirmed(hold, on_hard) for hold in expired}
+        return {request_id: hold for request_id, hold in left.items() if hold is not None}
 
-    async def _move(self, connection: asyncpg.Connection, deltas: Mapping[int, Delta], now: datetime) -> None:
+    async def _move(
+        self, connection: asyncpg.Connection, deltas: Mapping[int, Delta], now: datetime, movements: Sequence[Movement]
+    ) -> None:
         """Move the balances, the last thing of the transaction, and announce what changed."""
-        if not deltas:
+        if not deltas and not movements:
             return
         places = await balances.budgets_of(connection, deltas)
         before = await balances.lock(connection, deltas)
-        await balances.move(connection, deltas)
+        await balances.move(connection, deltas, movements)
         budgets = {budget.budget_id: budget for budget in self.catalogue.budgets}
         changes: dict[int, Change] = {}
         for balance_id, was in before.items():
@@ -154,6 +144,7 @@ class _Ended:
 
     voided: set[UUID] = field(default_factory=set)
     shrunk: dict[UUID, Hold] = field(default_factory=dict)
+    parts: list[tuple[UUID, int, int, int]] = field(default_factory=list)  # of leases: nanos, tokens, calls
     deltas: dict[int, Delta] = field(default_factory=lambda: defaultdict(Delta))
 
 
@@ -170,6 +161,7 @@ def _released(found: Mapping[UUID, Hold], wishes: Iterable[HoldReleased]) -> _En
             rest, off = take(hold, part)
             given_back = Part(*(max(t, g) for t, g in zip(total, hold.given_back, strict=True)))
             ended.shrunk[wish.request_id] = replace(rest, given_back=given_back)
+            ended.parts.append((wish.request_id, *part))
             for balance_id, amount in off.items():
                 _take_off(ended.deltas, hold, {balance_id: amount})
         else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aiokafka import ConsumerRecord
 
 from budget_bus.consumers.batch import Batch
 from budget_bus.consumers.dead_letters import DeadLetter
+from budget_bus.consumers.estimates import Estimate, without_of
 from budget_bus.consumers.incoming import call_of
 from budget_bus.errors import Rejected
 from budget_bus.events.checks import CheckRequested
@@ -66,6 +68,34 @@ def invalid(letter: DeadLetter) -> Reply | None:
         return None
     detail = json.dumps({"detail": letter.reason}).encode()
     return _reply(headers, headers["correlation_id"], detail, "invalid")
+
+
+def asked_of(asked: CheckRequested, call: Call, of_one: Estimate) -> dict[str, Any]:
+    """What a replay must know of a question, and what one such call was estimated at; what is usual is left out."""
+    without = without_of(asked)
+    said = {
+        "tier": call.tier,
+        "task_type": call.task_type,
+        "context_id": call.context_id,
+        "user": call.user,
+        "tags": dict(call.tags),
+        "critical": asked.priority == "critical",
+        "no_hold": not asked.hold,
+        "hold_ttl_s": asked.hold_ttl_s,
+        "lease_calls": asked.lease_calls,
+        "service_tier": asked.service_tier if asked.service_tier != "standard" else None,
+        "without": list(without) if any(without) else None,
+    }
+    estimate = {
+        "tokens": of_one.tokens,
+        "input_tokens": of_one.input_tokens,
+        "output_tokens": of_one.output_tokens,
+        "cost_nanos": of_one.cost,
+        "currency": of_one.currency,
+    }
+    return {name: value for name, value in said.items() if value} | {
+        name: value for name, value in estimate.items() if value is not None
+    }
 
 
 def read_questions(batch: Batch, refused: str | None) -> tuple[list[Question], list[DeadLetter]]:

@@ -17,6 +17,7 @@ from budget_bus.consumers.dead_letters import DeadLetter, bury
 from budget_bus.consumers.facts import ESTIMATE_OVERRUN, UNRESERVED_USAGE, announce
 from budget_bus.consumers.incoming import Incoming, as_reported, priced, read_usage
 from budget_bus.consumers.prices import refresh_prices
+from budget_bus.consumers.weighing import spent_on
 from budget_bus.errors import Rejected
 from budget_bus.policy.budget import Budget, Policy, Unit
 from budget_bus.policy.holds import Hold, HoldState, Part, Settling, match_holds, take
@@ -25,7 +26,7 @@ from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
 from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, contexts, fence, holds, ledger
-from budget_bus.store.balances import Delta
+from budget_bus.store.balances import Delta, Movement
 from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.holds import Settled
 from budget_bus.store.ledger import LedgerRow, RollupKey, bucket_of
@@ -211,13 +212,10 @@ class Booking:
         return beyond
 
     def _amount(self, budget: Budget, event: Incoming, accounted_at: datetime) -> int:
-        if budget.spec.unit is Unit.REQUESTS:
-            return 1
-        if budget.spec.unit is Unit.TOKENS:
-            return event.tokens.total
-        if event.cost is None or event.price is None:
-            return 0
-        return self.catalogue.cost_in(budget, event.cost.total, event.price.currency, accounted_at) or 0
+        cost, currency = (event.cost.total, event.price.currency) if event.cost and event.price else (None, "")
+        return spent_on(
+            self.catalogue, budget, tokens=event.tokens.total, cost=cost, currency=currency, at=accounted_at
+        )
 
     def _roll_up(self, event: Incoming) -> None:
         currency = event.price.currency if event.price else PRICE_CURRENCY
@@ -242,15 +240,25 @@ class Booking:
             delta = deltas.setdefault(ids[key], Delta())
             # A balance that was born here has summed this batch's ledger rows already.
             delta.spent += 0 if ids[key] in born else spent
-        if not deltas:
+        if not self.rows:
             return
-        before = await balances.lock(connection, deltas)
-        await balances.move(connection, deltas)
+        before = await balances.lock(connection, deltas) if deltas else {}
+        await balances.move(connection, deltas, self._stretches())
         changes = {ids[key]: where for key, where in self._windows.items()}
         changes |= await self._elsewhere(connection, [i for i in before if i not in changes])
         told = {i: (budget, window, deltas[i].on(before[i])) for i, (budget, window) in changes.items()}
         notices = {ids[key]: kinds for key, kinds in self._notices.items()}
         await announce(connection, self.catalogue, told, now=self.now, notices=notices)
+
+    def _stretches(self) -> list[Movement]:
+        """Which stretch of each partition was booked."""
+        booked: dict[int, list[int]] = defaultdict(list)
+        for row in self.rows:
+            booked[row.part].append(row.record_offset)
+        return [
+            Movement("settled", self.now, self.topic, part, min(offsets), max(offsets) + 1)
+            for part, offsets in sorted(booked.items())
+        ]
 
     async def _elsewhere(
         self, connection: asyncpg.Connection, balance_ids: Sequence[int]

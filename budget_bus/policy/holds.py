@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
+
+from budget_bus.policy.budget import Budget, Policy
 
 # An event without request_id may settle a hold that was decided this much after it: the clocks of two machines differ.
 CLOCK_SKEW = timedelta(seconds=5)
@@ -97,6 +99,30 @@ def _cost_off(amount: int, taken: int, of: int) -> int:
     The rest is rounded up, so that what is left of the lease stays covered.
     """
     return amount if taken >= of else amount - -(-amount * (of - taken) // of)
+
+
+def is_hard(budget: Budget, policy: Policy) -> bool:
+    """Whether what nobody has heard of stays charged on *budget*, which follows *policy*."""
+    return policy is Policy.HARD_LIMIT and not budget.spec.shadow
+
+
+def left_unconfirmed(hold: Hold, on_hard: Collection[int]) -> Hold | None:
+    """
+    An expired *hold* with just the amounts that stay charged: those on the balances *on_hard*; None if there are none.
+    """
+    kept = [
+        at
+        for at, (balance_id, amount) in enumerate(zip(hold.balance_ids, hold.amounts, strict=True))
+        if amount and balance_id in on_hard
+    ]
+    if not kept:
+        return None
+    return replace(
+        hold,
+        balance_ids=tuple(hold.balance_ids[at] for at in kept),
+        amounts=tuple(hold.amounts[at] for at in kept),
+        units="".join(hold.units[at] for at in kept) if hold.lease else "",
+    )
 
 
 class Settling(NamedTuple):

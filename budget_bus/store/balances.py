@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -18,6 +19,21 @@ from budget_bus.store.catalogue import Catalogue, Place, place_of
 from budget_bus.store.sql import queries
 
 _SQL = queries("balances")
+
+
+class Movement(NamedTuple):
+    """What moves balances, in the order of its columns: kept with its place in the order in which they were locked."""
+
+    kind: str
+    at: datetime
+    topic: str | None = None
+    part: int | None = None
+    from_offset: int | None = None
+    to_offset: int | None = None
+    request_id: UUID | None = None
+    cost_nanos: int | None = None
+    tokens: int | None = None
+    calls: int | None = None
 
 
 @dataclass(slots=True)
@@ -135,15 +151,17 @@ def balance_from_row(row: Any) -> Balance:
     return Balance(row["spent"], row["held"], row["unconfirmed"], row["carried_in"], row["carried_out"])
 
 
-async def move(connection: asyncpg.Connection, deltas: Mapping[int, Delta]) -> None:
-    """Add *deltas* to balances that are locked."""
+async def move(connection: asyncpg.Connection, deltas: Mapping[int, Delta], movements: Sequence[Movement] = ()) -> None:
+    """Add *deltas* to balances that are locked, and note in their order what moved them."""
     ids = sorted(deltas)
+    columns = zip(*movements, strict=True) if movements else [()] * len(Movement._fields)
     await connection.execute(
         _SQL["move"],
         ids,
         [deltas[i].spent for i in ids],
         [deltas[i].held for i in ids],
         [deltas[i].unconfirmed for i in ids],
+        *(list(column) for column in columns),
     )
 
 

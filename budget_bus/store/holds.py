@@ -32,6 +32,7 @@ class Decided(NamedTuple):
     component: str
     provider: str
     model: str
+    asked: Mapping[str, Any]  # for a replay: what the call was, without its texts, and what it was estimated at
 
 
 class Placed(NamedTuple):
@@ -219,11 +220,11 @@ async def place(
     Raises:
         Retryable: another decider answered one of them since; roll back and look again.
     """
-    arrays: list[Any] = _columns(decided, 8)
+    *arrays, asked = _columns(decided, 9)
     arrays += _columns(placed, 19)
     balances = sorted(held)
     try:
-        await connection.execute(_SQL["place"], *arrays, balances, [held[b] for b in balances])
+        await connection.execute(_SQL["place"], *arrays, balances, [held[b] for b in balances], asked)
     except asyncpg.UniqueViolationError:
         raise Retryable("a check was answered by another decider at the same moment") from None
 

@@ -20,6 +20,9 @@ FROM balance WHERE budget_id = $1 AND window_start < $2 ORDER BY window_start DE
 
 -- name: carry
 -- $1 balance_id that hands on, $2 how much of its own, $3 balance_id that receives, $4 how much with idle windows' part
+WITH noted AS (
+    INSERT INTO movement (seq, kind, balance_id) VALUES (nextval('books_order'), 'carried', $3)
+)
 UPDATE balance SET carried_out = carried_out + CASE WHEN balance_id = $1 THEN $2::bigint ELSE 0 END,
                    carried_in = carried_in + CASE WHEN balance_id = $3 THEN $4::bigint ELSE 0 END
 WHERE balance_id IN ($1, $3);
@@ -65,7 +68,16 @@ SELECT balance_id, spent, held, unconfirmed, carried_in, carried_out, alert_vers
 FROM balance WHERE balance_id = ANY ($1) ORDER BY balance_id FOR UPDATE;
 
 -- name: move
--- $1 balance_ids (locked), $2 spent deltas, $3 held deltas, $4 unconfirmed deltas
+-- $1 balance_ids (locked), $2 spent deltas, $3 held deltas, $4 unconfirmed deltas; $5 to $14 what moves them, all of it
+-- at one place in the order: kinds, at, topics, parts, from_offsets, to_offsets, request_ids, cost_nanos, tokens, calls
+WITH turn AS MATERIALIZED (
+    SELECT nextval('books_order') AS seq
+), noted AS (
+    INSERT INTO movement (seq, kind, at, topic, part, from_offset, to_offset, request_id, cost_nanos, tokens, calls)
+    SELECT turn.seq, u.*
+    FROM turn, unnest($5::text[], $6::timestamptz[], $7::text[], $8::int[], $9::bigint[], $10::bigint[], $11::uuid[],
+                      $12::bigint[], $13::bigint[], $14::bigint[]) AS u
+)
 UPDATE balance b
 SET spent = b.spent + u.spent, held = b.held + u.held, unconfirmed = b.unconfirmed + u.unconfirmed
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS u (balance_id, spent, held, unconfirmed)

@@ -101,11 +101,12 @@ WHERE h.request_id = u.request_id;
 -- $1..$8 decisions: request_ids, digests, actions, answers, decided_at, components, providers, models; $9..$27 holds:
 -- request_ids, components, providers, models, tiers, task_types, context_ids, users, tags, cost_nanos, tokens,
 -- currencies, balance_ids and amounts as text arrays, decided_at, expires_at, lease, calls, units; $28, $29
--- balance_ids (locked) and held deltas
+-- balance_ids (locked) and held deltas; $30 what the decisions were asked, which take their places in the order
 WITH decided AS (
-    INSERT INTO decision (request_id, digest, action, answer, decided_at, component, provider, model)
-    SELECT * FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[],
-                         $8::text[])
+    INSERT INTO decision (request_id, digest, action, answer, decided_at, component, provider, model, asked, seq)
+    SELECT u.*, nextval('books_order')
+    FROM unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::timestamptz[], $6::text[], $7::text[], $8::text[],
+                $30::jsonb[]) AS u
 ), placed AS (
     INSERT INTO hold (request_id, state, component, provider, model, tier, task_type, context_id, user_name, tags,
                       cost_nanos, tokens, currency, balance_ids, amounts, decided_at, expires_at, lease, calls, units)
