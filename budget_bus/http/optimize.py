@@ -18,9 +18,11 @@ from budget_bus.insight.optimising.optimise import Advice, Goal, Wish, optimise,
 from budget_bus.insight.optimising.suggestion import Suggestion
 from budget_bus.keys.key import KeyRole
 from budget_bus.money import format_nanos
+from budget_bus.policy.budget import Policy
 from budget_bus.policy.equivalents import parse_equivalents
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.providers.names import canonical_provider
+from budget_bus.store import reads
 
 
 class OptimizeBody(BaseModel):
@@ -107,7 +109,8 @@ async def optimize(call: Call[Query, OptimizeBody]) -> Answer:
     start = end - timedelta(days=body.days)
     wish = Wish(Goal(body.goal) if body.goal else None, body.also_consider, body.deferrable)
     async with parts.optimizing:
-        advice = await optimise(parts.pool, parts.prices, start=start, end=end, wish=wish)
+        policy = await reads.default_policy(parts.pool, Policy(parts.settings.enforcement_level))
+        advice = await optimise(parts.pool, parts.prices, start=start, end=end, wish=wish, default_policy=policy)
     return Answer(_view(advice, start, end))
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -12,6 +13,8 @@ import asyncpg
 from budget_bus.store.sql import queries
 
 _SQL = queries("optimising")
+
+AT_ONCE = 2_000
 
 
 class Repeated(NamedTuple):
@@ -52,6 +55,18 @@ class WindowTaken(NamedTuple):
     window_start: datetime
     window_end: datetime | None
     committed: int
+
+
+async def used(connection: asyncpg.Connection, start: datetime, end: datetime) -> AsyncGenerator[list[Any]]:
+    """The events that occurred in `[start, end)`, at most AT_ONCE in memory; the connection is in a transaction."""
+    cursor = await connection.cursor(_SQL["used"], start, end)
+    while rows := await cursor.fetch(AT_ONCE):
+        yield rows
+
+
+async def denied(connection: asyncpg.Connection, start: datetime, end: datetime) -> bool:
+    """Whether a check of `[start, end)` was denied."""
+    return bool(await connection.fetchval(_SQL["denied"], start, end))
 
 
 async def repeated(

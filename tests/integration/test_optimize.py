@@ -74,7 +74,6 @@ async def assert_two_replays_differ_by_it(books: Books, clock: Clock, advice: Ad
         assert one.saving == as_it_was - await cost(books, clock, one.proposal), one.title
     cheap = [one for one in advice.suggestions if not one.proposal.limits]
     assert advice.total_saving == as_it_was - await cost(books, clock, cheaper.combined(cheap))
-    assert advice.total_cost == as_it_was
 
 
 async def conversation(books: Books, clock: Clock, name: str, **fields: Any) -> None:
@@ -105,7 +104,8 @@ async def test_every_saving_is_the_difference_of_two_replays(books: Books, clock
     clock.turn(minutes=1)
     advice = await advised(books, clock, deferrable=["review"])
     assert {one.kind.value for one in advice.suggestions} == {"cheaper_model", "prompt_caching", "batch_tier"}
-    assert advice.total_saving < sum(one.saving for one in advice.suggestions)
+    assert 0 < advice.total_saving < sum(one.saving for one in advice.suggestions)
+    assert advice.total_cost == await cost(books, clock, Proposal())
     await assert_two_replays_differ_by_it(books, clock, advice)
 
 
@@ -220,17 +220,28 @@ async def test_a_limit_that_refused_calls_is_raised_to_what_was_asked_for(books:
     # Each day used two calls of 0.0035 dollars and was refused one of at most 0.01: 0.017, less than there is.
     assert one.proposal.limits[budget.budget_id].limit > budget.spec.limit
     assert "2 checks in 2 windows, of at most 0.02 USD" in one.detail
-    assert one.saving <= 0
+    # Each day a third call of at most 0.01 dollars would have been made.
+    assert one.saving == -2 * BOUND
+    assert "Replayed, 2 checks that were denied are allowed, and 0 that were allowed are denied." in one.detail
+
+
+async def test_a_saving_counts_the_calls_that_a_cheaper_model_lets_pass(books: Books, clock: Clock) -> None:
+    await config.set_value(books.pool, "equivalents", [GROUP], actor="test")
+    await books.limit(2 * BOUND)
+    await refused_day(books, clock)
+    clock.turn(days=1)
+    advice = await advised(books, clock)
+    swap = next(one for one in advice.suggestions if one.kind.value == "cheaper_model")
+    assert 0 < swap.saving < 2 * (COST - MINI)
+    assert {one.kind.value for one in advice.suggestions} == {"cheaper_model", "raise_limit"}
+    await assert_two_replays_differ_by_it(books, clock, advice)
 
 
 async def test_an_allocation_that_refused_calls_gets_what_another_did_not_need(books: Books, clock: Clock) -> None:
     parent = await books.limit(4 * BOUND, name="all")
-    codex = await books.limit(
-        0, name="codex", scope={"component": "codex"}, parent_id=parent.budget_id, percent=Decimal(50)
-    )
-    rhetor = await books.limit(
-        0, name="rhetor", scope={"component": "rhetor"}, parent_id=parent.budget_id, percent=Decimal(50)
-    )
+    half = {"parent_id": parent.budget_id, "percent": Decimal(50)}
+    codex = await books.limit(0, name="codex", scope={"component": "codex"}, **half)
+    rhetor = await books.limit(0, name="rhetor", scope={"component": "rhetor"}, **half)
     await refused_day(books, clock, component="codex")
     await books.settle(usage(component="rhetor", occurred_at=clock().isoformat()))
     clock.turn(days=1)
@@ -242,6 +253,8 @@ async def test_an_allocation_that_refused_calls_gets_what_another_did_not_need(b
     }
     assert "One more USD a day for codex is worth 1.00 USD a day of calls that are refused today" in one.detail
     assert "One more USD a day for rhetor is worth nothing" in one.detail
+    assert one.saving == -BOUND
+    await assert_two_replays_differ_by_it(books, clock, await advised(books, clock))
 
 
 async def test_a_limit_that_was_never_needed_is_lowered_and_saves_nothing(books: Books, clock: Clock) -> None:

@@ -71,12 +71,15 @@ class Pressure:
 
     def asked(self, budget: Budget) -> dict[datetime, int]:
         """
-        Window start -> what was asked of it, in the budget's unit: what it took, and where it refused something, what
-        it had taken by then and what it refused.
+        Window start -> what was asked of it, in the budget's unit: what it took, and what it refused beyond the most
+        that it had taken at any time, with what was held.
         """
         scale = NANOS_PER_UNIT if budget.spec.unit is Unit.COST else 1
-        denied = self.refused.get(budget.budget_id, ())
-        return self.committed(budget) | {one.window_start: int((one.committed + one.amount) * scale) for one in denied}
+        asked = self.committed(budget)
+        for one in self.refused.get(budget.budget_id, ()):
+            most = max(asked.get(one.window_start, 0), int(one.committed * scale))
+            asked[one.window_start] = most + int(one.amount * scale)
+        return asked
 
     def what_was_refused(self, budget: Budget) -> str:
         """How many checks were denied in how many windows, and what they would have cost."""

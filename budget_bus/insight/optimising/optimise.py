@@ -15,16 +15,18 @@ from budget_bus.consumers.prices import refresh_prices
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.insight.optimising import capacity, cheaper
 from budget_bus.insight.optimising.cheaper import Evidence
-from budget_bus.insight.optimising.measuring import measure
+from budget_bus.insight.optimising.measuring import Replays
 from budget_bus.insight.optimising.suggestion import Kind, Suggestion
-from budget_bus.insight.replay import Proposal, replay
+from budget_bus.policy.budget import Policy
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.providers.prices import PriceBook
 from budget_bus.store import config, optimising, reads, replays
 from budget_bus.store.catalogue import read_budgets
 
-MAX_ROWS = 500_000  # of the ledger, which is read once for all candidates and once for all that is suggested together
-MOST_LIMITS = 5  # suggestions of each kind about limits, each of which takes a replay of its own
+MAX_ROWS = 500_000  # calls and checks of a span
+MAX_WORK = 2_000_000  # rows of all replays together, which is how many suggestions are replayed
+MOST_CHEAPER = 10  # suggestions that make calls cheaper, and
+MOST_LIMITS = 3  # of each kind about limits
 
 _GROUPS = ("component", "provider", "model", "task_type")
 _NO_EQUIVALENTS = (
@@ -62,15 +64,25 @@ class Advice:
     notes: list[str] = field(default_factory=list)
 
 
-async def optimise(pool: asyncpg.Pool, prices: PriceBook, *, start: datetime, end: datetime, wish: Wish) -> Advice:
+async def optimise(
+    pool: asyncpg.Pool,
+    prices: PriceBook,
+    *,
+    start: datetime,
+    end: datetime,
+    wish: Wish,
+    default_policy: Policy = Policy.WARN,
+) -> Advice:
     """
     What would have saved money in `[start, end)`, or would have let calls pass that were refused.
 
+    Candidates come from sums and are ranked by them; then those that promise most are replayed, all in one snapshot.
+    *default_policy* is what budgets follow that have none of their own.
+
     Raises:
-        Rejected: the span has more than MAX_ROWS calls.
+        Rejected: the span has more than MAX_ROWS calls and checks.
     """
-    advice = Advice()
-    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+    async with pool.acquire() as connection, connection.transaction(readonly=True):
         await refresh_prices(connection, prices)
         rows = await replays.count(connection, start, end)
         if rows > MAX_ROWS:
@@ -81,14 +93,22 @@ async def optimise(pool: asyncpg.Pool, prices: PriceBook, *, start: datetime, en
             await optimising.taken(connection, start, end),
             await optimising.refused(connection, start, end),
         )
-        advice.total_cost = evidence.cost
-        if wish.goal is not Goal.CAPACITY:
-            await _cheapen(connection, advice, evidence, start)
-    if wish.goal is not Goal.COST:
-        await _fit(pool, advice, evidence, pressure, start)
+    advice = Advice(total_cost=evidence.cost)
+    cheap = [] if wish.goal is Goal.CAPACITY else _cheaper(evidence)
+    # Seconds of a solver's time, which an open transaction must not wait for.
+    limits = [] if wish.goal is Goal.COST else await asyncio.to_thread(_limits, pressure)
+    most = max(3, MAX_WORK // max(1, rows))
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        measuring = await Replays.of(connection, prices, start, end, default_policy)
+        await _cheapen(measuring, advice, cheap, most)
+        await _fit(measuring, advice, limits[:most])
     order = list(Kind)
     advice.suggestions.sort(key=lambda one: (-one.saving, order.index(one.kind), one.title))
     advice.notes = _notes(advice, evidence, wish, days=(end - start).days)
+    if skipped := max(0, len(limits) - most):
+        advice.notes.append(
+            f"{skipped} suggestions about limits were not replayed, for so many calls; take fewer days."
+        )
     return advice
 
 
@@ -113,35 +133,33 @@ async def _evidence(
     )
 
 
-async def _cheapen(connection: asyncpg.Connection, advice: Advice, evidence: Evidence, start: datetime) -> None:
+def _cheaper(evidence: Evidence) -> list[Suggestion]:
+    return [*cheaper.swaps(evidence), *cheaper.caching(evidence), *cheaper.batches(evidence)]
+
+
+def _limits(pressure: capacity.Pressure) -> list[Suggestion]:
+    kinds = (capacity.raises(pressure), capacity.reallocations(pressure), capacity.lowerings(pressure))
+    return [one for kind in kinds for one in islice(kind, MOST_LIMITS)]
+
+
+async def _cheapen(measuring: Replays, advice: Advice, candidates: Sequence[Suggestion], most: int) -> None:
     """Add what makes calls cheaper, and what all of it saves together."""
-
-    async def measured(proposals: Sequence[Proposal]) -> list[int | None]:
-        return await measure(connection, evidence.prices, start=start, end=evidence.end, proposals=proposals)
-
-    candidates = [*cheaper.swaps(evidence), *cheaper.caching(evidence), *cheaper.batches(evidence)]
     if not candidates:
         return
-    savings = await measured([one.proposal for one in candidates])
-    known = [one.measured(saving) for one, saving in zip(candidates, savings, strict=True) if saving is not None]
-    advice.suggestions += cheaper.best_of_each(known)
-    (together,) = await measured([cheaper.combined(advice.suggestions)])
-    advice.total_saving = together or 0
+    found = cheaper.best_of_each(await measuring.estimated(candidates))[: min(MOST_CHEAPER, most)]
+    measured = [await measuring.measured(one) for one in found]
+    advice.suggestions += [one for one in measured if one is not None and one.saving > 0]
+    if advice.suggestions:
+        advice.total_saving = await measuring.saving(cheaper.combined(advice.suggestions))
 
 
-async def _fit(
-    pool: asyncpg.Pool, advice: Advice, evidence: Evidence, pressure: capacity.Pressure, start: datetime
-) -> None:
+async def _fit(measuring: Replays, advice: Advice, candidates: Sequence[Suggestion]) -> None:
     """Add what is to be said about limits."""
-    raised = list(islice(capacity.raises(pressure), MOST_LIMITS))
-    cut = await asyncio.to_thread(lambda: list(islice(capacity.reallocations(pressure), MOST_LIMITS)))
-    lowered = list(islice(capacity.lowerings(pressure), MOST_LIMITS))
-    for one in (*raised, *cut, *lowered):
-        outcome = await replay(pool, evidence.prices, start=start, end=evidence.end, proposal=one.proposal)
-        saving = outcome.total.saved_nanos
-        # A lowered limit that would have refused anything was needed after all.
-        if one.kind is not Kind.LOWER_LIMIT or saving == 0:
-            advice.suggestions.append(one.measured(saving))
+    for one in candidates:
+        measured = await measuring.measured(one)
+        # A lowered limit that would have changed anything was needed after all.
+        if measured is not None and (one.kind is not Kind.LOWER_LIMIT or measured.saving == 0):
+            advice.suggestions.append(measured)
 
 
 def _notes(advice: Advice, evidence: Evidence, wish: Wish, *, days: int) -> list[str]:

@@ -58,9 +58,9 @@ class Suggestion:
     saving: int = 0
     instead_of: Any = None
 
-    def measured(self, saving: int) -> Suggestion:
-        """This suggestion with what a replay found."""
-        return replace(self, saving=saving)
+    def measured(self, saving: int, told: str = "") -> Suggestion:
+        """This suggestion with what a replay found, and has to tell besides."""
+        return replace(self, saving=saving, detail=f"{self.detail} {told}".rstrip())
 
 
 def scope_of(component: str, provider: str, model: str, task_type: str | None, task_types: Sequence[str]) -> Scope:

@@ -60,15 +60,34 @@ async def replay(
             raise Rejected("invalid range", [FieldError("start", message)])
         await refresh_prices(connection, prices)
         span = await replays.span(connection, start, end)
-        outcome, costing = Outcome(), Costing(proposal, prices)
-        await _warn(connection, span, proposal, outcome)
-        accounts = await begin(connection, Catalogue(default_policy), span, proposal)
-        outcome.budgets = {b.budget_id: BudgetOutcome(b) for b in accounts.catalogue.budgets}
-        engine, done = Engine(span, accounts, costing, outcome), 0
-        async for items in _merged(connection, span, by_time=proposal.ask_unchecked):
-            await asyncio.to_thread(engine.apply, items)
-            done += len(items)
-            progress(done, max(done, total))
+        return await replay_span(
+            connection, prices, span, proposal, default_policy, progress=lambda done: progress(done, max(done, total))
+        )
+
+
+async def replay_span(
+    connection: asyncpg.Connection,
+    prices: PriceBook,
+    span: Span,
+    proposal: Proposal,
+    default_policy: Policy,
+    *,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Outcome:
+    """
+    As `replay`, in the transaction of *connection*: several replays of one snapshot differ by their proposals alone.
+
+    *progress* is told how many rows are done.
+    """
+    outcome, costing = Outcome(), Costing(proposal, prices)
+    await _warn(connection, span, proposal, outcome)
+    accounts = await begin(connection, Catalogue(default_policy), span, proposal)
+    outcome.budgets = {b.budget_id: BudgetOutcome(b) for b in accounts.catalogue.budgets}
+    engine, done = Engine(span, accounts, costing, outcome), 0
+    async for items in _merged(connection, span, by_time=proposal.ask_unchecked):
+        await asyncio.to_thread(engine.apply, items)
+        done += len(items)
+        progress(done)
     return outcome
 
 

@@ -1,3 +1,15 @@
+-- name: used
+-- Ledger rows of [$1, $2), for a cursor.
+SELECT occurred_at, component, provider, model, tier, service_tier, task_type, context_id, user_name, tags,
+    input_tokens, output_tokens, cache_read_input_tokens, cache_creation_input_tokens, cache_creation_1h_input_tokens,
+    reasoning_output_tokens, input_audio_tokens, output_audio_tokens, input_image_tokens, output_image_tokens,
+    cost_nanos, currency
+FROM ledger WHERE occurred_at >= $1 AND occurred_at < $2;
+
+-- name: denied
+-- Whether a check of [$1, $2) was denied.
+SELECT EXISTS (SELECT FROM decision WHERE action = 'deny' AND decided_at >= $1 AND decided_at < $2);
+
 -- name: repeated
 -- What calls of [$1, $2) have in common with the one before of their context, by component, provider, model and task
 -- type: of those that follow within $3, and of those that do not, the smallest input of their context, if it has at
