@@ -43,6 +43,7 @@ ENTRIES = {
         "recalculate", "recalculate", "Restate recorded costs at the prices that hold today for their time."
     ),
     "ask": Entry("ask", "ask", "Ask the budget specialist, in plain English."),
+    "optimize": Entry("optimize", "optimize", "Suggest what would save money, and limits that would do better."),
     "mcp": Entry("mcp", "mcp", "Serve the tools for agents on standard input and output (Model Context Protocol)"),
     "limits": Entry("limits", "limits", "List, set and remove budgets."),
     "config": Entry("config", "config", "List, get, set and unset the run-time settings."),

@@ -28,6 +28,7 @@ def ask(
     body: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
     content: bytes | None = None,
+    timeout_s: float = _TIMEOUT_S,
 ) -> tuple[int, Any]:
     """
     Send one request and return the status and the JSON of the answer, None for an empty one.
@@ -39,7 +40,7 @@ def ask(
     """
     import httpx2
 
-    client, url = _client()
+    client, url = _client(timeout_s)
     try:
         with client:
             response = client.request(method, path, json=body, content=content, params=_given(query))
@@ -98,7 +99,7 @@ def items(path: str, query: Mapping[str, Any] | None = None) -> list[dict[str, A
             return found
 
 
-def _client() -> tuple[httpx2.Client, str]:
+def _client(timeout_s: float = _TIMEOUT_S) -> tuple[httpx2.Client, str]:
     import httpx2
 
     settings = find_service()
@@ -106,7 +107,7 @@ def _client() -> tuple[httpx2.Client, str]:
     key = settings.api_key.get_secret_value() if settings.api_key else None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     # Proxies of the environment are for the web, not for the service beside us.
-    return httpx2.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False, headers=headers), url
+    return httpx2.Client(base_url=url, timeout=timeout_s, trust_env=False, headers=headers), url
 
 
 def _given(query: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from budget_bus.cli import raises
+from budget_bus.cli import raises, reallocating
 from budget_bus.cli.gateway import ask, items
 from budget_bus.cli.limit_words import BudgetArgument, amount_in, budget_id_of, measure, number, seconds
 from budget_bus.cli.render import Format, FormatOption, show
@@ -198,6 +198,7 @@ limits.command("set")(set_limit)
 limits.command("raise")(raises.raise_limit)
 limits.command("end-raises")(raises.end_raises)
 limits.command("windows")(raises.list_windows)
+limits.command("reallocate")(reallocating.reallocate)
 
 
 @limits.command("list")

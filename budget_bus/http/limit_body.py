@@ -178,6 +178,12 @@ class RaiseBody(_Body):
         return self
 
 
+class ReallocationBody(_Body):
+    """New percentages of allocations of one budget, by their budget_id; those that are not named keep theirs."""
+
+    percents: Annotated[dict[BudgetId, Share], Field(min_length=1, max_length=1000)]
+
+
 def _either(body: LimitBody | LimitPatch) -> None:
     if body.limit is not None and (body.parent is not None or body.percent is not None):
         raise wrong_field("limit", "does not go with parent and percent: an allocation's limit follows its parent's")

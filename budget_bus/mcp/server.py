@@ -41,6 +41,7 @@ TOOLS: Final[dict[Tool, ToolAnnotations]] = {
     Tools.list_alerts: READS,
     Tools.list_prices: READS,
     Tools.forecast: READS,
+    Tools.optimize: READS,
     Tools.allocate_budget: _HOLDS,
 }
 # The names that the platform's agents know.

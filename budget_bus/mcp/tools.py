@@ -252,6 +252,23 @@ class Tools:
         text = "\n".join(map(wording.outlook, found)) or "There are no budgets."
         return _told(text, {"budgets": found})
 
+    async def optimize(
+        self,
+        *,
+        days: Annotated[int, Field(description="how many days until now to go by", ge=1, le=366)] = 30,
+        goal: Annotated[
+            Literal["cost", "capacity"] | None, Field(description="only cheaper calls, or only limits; else both")
+        ] = None,
+        deferrable: Annotated[list[str] | None, Field(description="task types that can wait for a batch")] = None,
+    ) -> CallToolResult:
+        """
+        What would save money: cheaper models that an operator has named as equivalent, prompt caching, the batch tier,
+        limits to change; each with what a replay of the past says it would have saved, and the command for it.
+        """
+        body = {"days": days, "goal": goal, "deferrable": deferrable}
+        advice = await self.rest.ask("POST", "/api/optimize", body=body)
+        return _told(wording.advice(advice), advice)
+
     async def allocate_budget(
         self,
         *,

@@ -54,6 +54,20 @@ def outlook(one: Json) -> str:
     )
 
 
+def advice(found: Json) -> str:
+    """What is suggested, those that save most first, and what could not be."""
+    lines = []
+    for one in found["suggestions"]:
+        todo = f" To do it: {one['apply']['command']}" if one["apply"]["command"] else ""
+        lines.append(f"{one['title']}: saves {one['saving']} {found['currency']}. {one['assumption']}{todo}")
+    if found["suggestions"]:
+        lines.append(
+            f"What makes calls cheaper saves {found['total_saving']} of {found['total_cost']} {found['currency']}"
+            f" together, from {found['window_start']} to {found['window_end']}."
+        )
+    return "\n".join([*lines, *filter(None, [found["detail"]])])
+
+
 def usage(report: Json) -> str:
     """Totals, and the groups if there are any."""
     lines = [f"From {report['window_start']} to {report['window_end']}: {_numbers(report, report['totals'])}."]

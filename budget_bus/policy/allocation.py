@@ -46,6 +46,21 @@ def check_allocation(spec: LimitSpec, budget_id: UUID, budgets: Mapping[UUID, Bu
         raise _wrong("percent", f"is more than the {left} % that other allocations of {parent.spec.name!r} leave")
 
 
+def check_percents(parent_id: UUID, percents: Mapping[UUID, Decimal], budgets: Mapping[UUID, Budget]) -> None:
+    """
+    Check new *percents* of allocations of one parent, all at once, against the *budgets* in force.
+
+    Raises:
+        Rejected: one is no allocation of it, or with those that stay as they are they have more than 100 %.
+    """
+    parts = {key: b.spec.percent or Decimal(0) for key, b in budgets.items() if b.spec.parent_id == parent_id}
+    for budget_id in percents.keys() - parts.keys():
+        raise _wrong(f"percents.{budget_id}", f"is no allocation of {budgets[parent_id].spec.name!r}")
+    together = sum({**parts, **percents}.values(), Decimal(0))
+    if together > 100:
+        raise _wrong("percents", f"make {together.normalize():f} % of {budgets[parent_id].spec.name!r}; at most 100")
+
+
 def _must_agree(child: LimitSpec, parent: LimitSpec, words: str) -> None:
     for name in ("period", "unit", "currency"):
         if getattr(child, name) != getattr(parent, name):

@@ -112,19 +112,24 @@ class Catalogue:
             return
         budgets = await read_budgets(connection)
         level = await connection.fetchval(_SQL["config"], "enforcement_level")
-        self.budgets, self.default_policy = tuple(budgets), Policy(level) if level else self.setting_policy
+        self.default_policy = Policy(level) if level else self.setting_policy
         groups = await connection.fetchval(_SQL["config"], "equivalents") or ()
         self.equivalents = tuple(tuple(group) for group in groups)
-        self.has_contexts = any(budget.spec.period is Period.PER_CONTEXT for budget in budgets)
-        self.currencies = tuple(sorted({budget.spec.currency for budget in budgets if budget.spec.currency}))
+        self.use(budgets)
         if (count := await exchange.count(connection)) != self._rates_read:
             self.rates, self._rates_read = await exchange.read(connection), count
+        self.version = version
+
+    def use(self, budgets: Iterable[Budget]) -> None:
+        """Take *budgets* for those in force, and forget what was known of others."""
+        self.budgets = tuple(budgets)
+        self.has_contexts = any(budget.spec.period is Period.PER_CONTEXT for budget in self.budgets)
+        self.currencies = tuple(sorted({budget.spec.currency for budget in self.budgets if budget.spec.currency}))
         self.balance_ids.clear()
         self.contexts.clear()
         self.raised.clear()
         self._calls.clear()
         self._windows.clear()
-        self.version = version
 
     def matching(self, call: Call) -> tuple[Budget, ...]:
         """The budgets that *call* belongs to, in the catalogue's order."""

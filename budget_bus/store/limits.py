@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from budget_bus.errors import Conflict, FieldError, NotFound, Rejected
-from budget_bus.policy.allocation import ancestry, check_allocation
+from budget_bus.policy.allocation import ancestry, check_allocation, check_percents
 from budget_bus.policy.budget import Budget, LimitSpec, Raise
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.windows import Period
@@ -102,6 +103,44 @@ async def set_limit(
         await _bear_current(connection, after, at)
         await audit(connection, before, after, actor, at)
         return after, before is None
+
+
+async def reallocate(
+    pool: asyncpg.Pool,
+    parent_id: uuid.UUID,
+    percents: Mapping[uuid.UUID, Decimal],
+    *,
+    actor: str,
+    now: datetime | None = None,
+) -> list[Budget]:
+    """
+    Give allocations of one budget other percentages, in one transaction: one grows by what another loses, and nobody
+    decides in between.
+
+    Returns:
+        The allocations that *percents* names, as they are now.
+
+    Raises:
+        NotFound: there is no such parent in force.
+        Rejected: one is no allocation of it, or all together they would have more than 100 %.
+    """
+    at = now or datetime.now(UTC)
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        budgets = {budget.budget_id: budget for budget in await read_budgets(connection)}
+        _named(budgets.values(), parent_id)
+        check_percents(parent_id, percents, budgets)
+        changed = {key: percent for key, percent in percents.items() if budgets[key].spec.percent != percent}
+        await _bear_family(connection, budgets, parent_id, at)  # what is carried over is left of the old limits
+        for budget_id, percent in changed.items():
+            spec = replace(budgets[budget_id].spec, percent=percent)
+            await connection.execute(_SQL["update"], budget_id, *_columns(spec), at)
+            await connection.execute(_SQL["renew"], budget_id)
+        after = {budget.budget_id: budget for budget in await read_budgets(connection)}
+        for budget_id in changed:
+            await _bear_current(connection, after[budget_id], at)
+            await audit(connection, budgets[budget_id], after[budget_id], actor, at)
+        return [after[budget_id] for budget_id in percents]
 
 
 async def remove_limit(pool: asyncpg.Pool, budget_id: uuid.UUID, *, actor: str) -> None:

@@ -73,7 +73,12 @@ async def recorded(pool: asyncpg.Pool, event_ids: Sequence[UUID]) -> dict[UUID, 
 
 
 async def usage(
-    pool: asyncpg.Pool, start: datetime, end: datetime, *, group_by: Sequence[str], filters: Mapping[str, Sequence[str]]
+    pool: asyncpg.Pool | asyncpg.Connection,
+    start: datetime,
+    end: datetime,
+    *,
+    group_by: Sequence[str],
+    filters: Mapping[str, Sequence[str]],
 ) -> list[UsageSum]:
     """
     Sums of the events that occurred in `[start, end)`, one per group and currency: rollups for whole buckets, the

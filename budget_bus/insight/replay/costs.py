@@ -58,6 +58,10 @@ class Costing:
         proposed = self._proposed.find(call.provider, call.model, at, service_tier)
         return proposed.price if proposed else self.prices.price(call.provider, call.model, at, service_tier)
 
+    def proposes(self, call: Call, service_tier: str, at: datetime) -> bool:
+        """Whether the proposal has a price for *call*."""
+        return self._proposed.find(call.provider, call.model, at, service_tier) is not None
+
     def target(self, call: Call, service_tier: str) -> tuple[Call, str]:
         """Where *call* goes, and in which service tier."""
         swap = next((swap for swap in self.proposal.swaps if swap.calls.admits(call)), None)

@@ -26,3 +26,4 @@ CREATE INDEX movement_order ON movement (seq);
 CREATE INDEX movement_settled ON movement (topic, part, from_offset) WHERE kind = 'settled';
 CREATE INDEX movement_at ON movement USING brin (at) WITH (pages_per_range = 16, autosummarize = on);
 CREATE INDEX ledger_recorded ON ledger USING brin (recorded_at) WITH (pages_per_range = 16, autosummarize = on);
+CREATE INDEX movement_of_hold ON movement (request_id) WHERE request_id IS NOT NULL;

@@ -41,6 +41,7 @@ OPEN = {("GET", "/health/live"), ("GET", "/health/ready")}
 ROLES = {
     ("POST", "/api/record"): KeyRole.RECORD,
     ("POST", "/api/check"): KeyRole.CHECK,
+    ("POST", "/api/optimize"): KeyRole.READ,
     ("POST", "/api/holds/{request_id}/release"): KeyRole.CHECK,
     ("POST", "/api/holds/{request_id}/extend"): KeyRole.CHECK,
 }

@@ -23,6 +23,7 @@ TAKES = {
     "list_alerts": set(),
     "list_prices": {"model"},
     "forecast": set(),
+    "optimize": set(),
     "allocate_budget": {"parent", "percent", "component"},
 }
 NOBODY = "http://127.0.0.1:9"
