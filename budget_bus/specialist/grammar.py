@@ -47,7 +47,7 @@ class Intent:
 # The first that fits is taken, so the special ones come before the general ones.
 INTENTS: Final = (
     Intent("help", (r"^\W*(?:help|hi|hello|hey)\b", r"what (?:can|do|could) (?:you|i)\b(?!.*\b(?:spend|afford|run|call))",
-                    r"how (?:do|does|can) (?:you|this|i ask)\b"), "what can you tell me?"),
+                    r"how (?:do|does|can) (?:you|this|i ask)\b")),
     Intent("decision", (r"",), needs=("request_id",)),
     Intent("afford", (
         rf"\b(?:can|could|may|might|would|will|is|are|does|do)\b.*\b{_MAKE}\b.*\b{_CALLS}\b",
@@ -86,6 +86,12 @@ INTENTS: Final = (
         rf"\b(?:by|per|for each|for every|split by|broken down by) (?:{_DIMENSION})\b", r"\bbreak ?down\b", rf"\b{_SPENT}\b.*\b(?:which|what) (?:{_DIMENSION})\b",
         rf"\beach (?:{_DIMENSION})\b", rf"\b(?:which|what) (?:{_DIMENSION})\b.*\b(?:active|running|there|call\w*)\b", rf"^(?:list|show)\b.*\b(?:{_DIMENSION})\b",
     ), "who spent most today?"),
+    Intent(
+        "price",
+        (r"\bcosts?\b|\bhow much\b",),
+        needs=("models", "tokens"),
+        without=("spans", "components", "users", "calls"),
+    ),
     Intent("spend", (rf"\b{_SPENT}\b", r"\bhow (?:much|many)\b", r"\btotals?\b"), "how much did rhetor spend on opus this week?"),
 )  # fmt: skip
 FOLLOWS: Final = re.compile(r"^\W*(?:and|but|ok|okay|what about|how about|also|same|or|then)\b")
@@ -93,7 +99,7 @@ FOLLOWS: Final = re.compile(r"^\W*(?:and|but|ok|okay|what about|how about|also|s
 # Words that say nothing that we would act on. A word that is neither here nor in a pattern nor a known name may be a
 # name that was misspelt: it is compared with the known ones, and where a name must stand it is called unknown.
 _PLAIN: Final = """
-a about actually again all am an and any anyone anybody anything are around as ask at be because been being between both but by came can check
+a about open close closed daily weekly monthly hourly actually again all am an and any anyone anybody anything are around as ask at be because been being between both but by came can check
 come could currently dear did different do does doing done dont each else even ever every everyone everybody everything exactly far few find
 first for from full gave get gets getting give given go goes going gone good got had has have having he hello help her here him his
 how i if im in into is it its just keep know last later latest let lets like list little long look lot made make makes making many may
@@ -107,24 +113,21 @@ completion tokens token each average dollars dollar euros euro eur cents system 
 previous reason reasons number numbers figure figures data info information overview rank ranking ranked sorted order amount amounts
 value values new big small high low busy best worst better worse name named called type types long-term ask asked asking answer budget
 """
-_WORDS_OF_PATTERNS = re.findall(
-    r"[a-z]{3,}",
-    re.sub(
-        r"\\[a-z]", " ", " ".join([p for i in INTENTS for p in i.patterns] + [*DIMENSIONS.values(), *MEASURES.values()])
-    ),
+_PATTERNS: Final = " ".join(
+    [*(p for intent in INTENTS for p in intent.patterns), *DIMENSIONS.values(), *MEASURES.values()]
 )
-LEXICON: Final = frozenset(
-    [
-        *_PLAIN.split(),
-        *_WORDS_OF_PATTERNS,
-        *(
-            w
-            for i in INTENTS
-            for w in re.findall("[a-z]+", i.example)
-            if w not in ("ergon", "codex", "rhetor", "opus", "gpt")
-        ),
-    ]
+_WORDS: Final = frozenset([*_PLAIN.split(), *re.findall(r"[a-z]{3,}", re.sub(r"\\[a-z]", " ", _PATTERNS))])
+# "cheap" of "cheap\w*": every word that begins so is one of ours.
+_STEMS: Final = tuple(
+    {stem for stem in re.findall(r"([a-z]{3,})(?:\[[a-z]+\])?\\w[*+]", _PATTERNS.replace(r"\b", " "))}
 )
+
+
+def is_known(word: str) -> bool:
+    """Whether a word (lower case) is one of the grammar or of those that say nothing, so that it is no name."""
+    return word in _WORDS or word.removesuffix("s") in _WORDS or f"{word}s" in _WORDS or word.startswith(_STEMS)
+
+
 # After these a name stands, if the word is none that we know.
 BEFORE_NAMES: Final = re.compile(
     r"\b(?:did|does|do|has|have|had|can|could|may|will|is|was|were|are|of|for|by|on|with|component|model|provider|user|about|and|why)\s+(?:the\s+)?$"

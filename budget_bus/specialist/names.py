@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from budget_bus.mcp.tools import Tools
 from budget_bus.providers.names import canonical_provider
-from budget_bus.specialist.grammar import BEFORE_NAMES, DIMENSIONS, LEXICON
+from budget_bus.specialist.grammar import BEFORE_NAMES, DIMENSIONS, is_known
 
 KINDS: Final = ("component", "model", "provider", "user", "task_type", "budget")
 REMEMBERED: Final = timedelta(days=90)
@@ -78,7 +78,7 @@ class Names:
             for match in pattern.finditer(found.rest):
                 before = found.rest[: match.start()].lower()
                 kind = _stated(before)
-                if kind is None and (name in LEXICON or name.isdigit()):
+                if kind is None and (is_known(name) or name.isdigit()):
                     continue
                 self._take(found, name, [kind] if kind and name in map(str.lower, self.of.get(kind, ())) else KINDS)
                 found.rest = found.rest[: match.start()] + " " * len(match.group()) + found.rest[match.end() :]
@@ -86,8 +86,8 @@ class Names:
     def _parts(self, found: Found) -> None:
         for match in _WORD.finditer(found.rest):
             word = match.group().lower().removesuffix("'s")
-            models = self._models_with(word) if word not in LEXICON and not word.isdigit() else []
-            provider = canonical_provider(word) if word not in LEXICON else ""
+            models = self._models_with(word) if not is_known(word) and not word.isdigit() else []
+            provider = "" if is_known(word) else canonical_provider(word)
             if models:
                 found.names["model"] += [one for one in models if one not in found.names["model"]]
             elif provider in self.of.get("provider", ()):
@@ -103,7 +103,7 @@ class Names:
     def _unknown(self, found: Found) -> None:
         for match in _WORD.finditer(found.rest):
             word = match.group().lower().removesuffix("'s")
-            if word in LEXICON or word.removesuffix("s") in LEXICON or word[0].isdigit() or len(word) < 2:
+            if is_known(word) or word[0].isdigit() or len(word) < 2:
                 continue
             before = found.rest[: match.start()].lower()
             meant = self._alike(word) if len(word) > 2 else ()

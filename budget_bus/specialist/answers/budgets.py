@@ -79,7 +79,9 @@ def chosen(asked: Asked, budgets: Sequence[Any]) -> tuple[list[Any], str]:
     question = asked.question
     found = [one for one in budgets if not question.budgets or one["name"] in question.budgets]
     if question.period and not question.budgets:
-        found = [one for one in found if one["period"] == question.period]
+        # "The daily budget" is the one of that name, if there is one.
+        named = [one for one in found if one["name"] == question.period]
+        found = named or [one for one in found if one["period"] == question.period]
     names = {
         "component": question.components,
         "model": question.models,

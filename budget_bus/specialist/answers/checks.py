@@ -102,22 +102,22 @@ async def afford(asked: Asked) -> str:
     rooms = [_room(asked, one, each, calls) for one in found]
     hard = [room for room in rooms if room.hard]
     fits = min((room.calls for room in hard if room.calls is not None), default=None)
-    head = _verdict(asked, calls, fits, model, component or "anybody", bool(rooms))
+    head = _verdict(asked, fits, model, limited=bool(rooms))
     return "\n".join([f"{head} {each.source}", *(room.line for room in rooms)])
 
 
-def _verdict(asked: Asked, calls: int | None, fits: int | None, model: str, who: str, limited: bool) -> str:
-    evidence = asked.evidence
+def _verdict(asked: Asked, fits: int | None, model: str, *, limited: bool) -> str:
+    evidence, calls = asked.evidence, asked.question.calls
+    of = f"of {model}{f' by {asked.question.components[0]}' if asked.question.components else ''}"
     if fits is None:
-        why = "only budgets that warn are about it" if limited else "no budget is about it"
-        return f"Yes: no hard limit holds {who} back from calls of {model}; {why}."
-    room = f"{evidence.number(fits)} call{'' if fits == 1 else 's'} of {model}"
+        why = "only budgets that refuse nothing are about them" if limited else "no budget is about them"
+        return f"Yes: no hard limit is in the way of calls {of}; {why}."
+    room = evidence.number(fits)
     if calls is None:
-        return f"{who} can make {room} now."
-    asked_for = evidence.asked(calls)
+        return f"{room} call{'' if fits == 1 else 's'} {of} fit{'s' if fits == 1 else ''} now."
     if calls <= fits:
-        return f"Yes: {who} can make {asked_for}; {room} would fit."
-    return f"No: {who} cannot make {asked_for}; {room} would fit."
+        return f"Yes: {evidence.asked(calls)} calls {of} fit; {room} would."
+    return f"No: {evidence.asked(calls)} calls {of} do not fit; {room} would."
 
 
 async def _average(asked: Asked) -> _Each | str:
@@ -157,7 +157,8 @@ async def _stated(asked: Asked) -> _Each | str:
     prices = [one for one in told["items"] if not question.providers or one["provider"] in question.providers]
     if not prices:
         return f"No price is known for {wanted[0]}, so I cannot say."
-    one, tokens = prices[0], question.tokens
+    used = await _used_provider(asked, wanted[0])
+    one, tokens = next((one for one in prices if one["provider"] == used), prices[0]), question.tokens
     counts = {"input": tokens.get("input", 0), "output": tokens.get("output", tokens.get("total", 0))}
     parts, costs = [], []
     for kind, count in counts.items():
@@ -172,6 +173,15 @@ async def _stated(asked: Asked) -> _Each | str:
     cost, total = evidence.total(costs), evidence.total([count for count in counts.values() if count])
     source = f"One costs {evidence.money(cost, one['currency'])}: {joined(parts)}."
     return _Each(one["provider"], one["model"], cost, total, source)
+
+
+async def _used_provider(asked: Asked, model: str) -> str | None:
+    """From whom that model was used most lately: several may offer it."""
+    start, end = asked.now.window(Period.MONTHLY, ago=1)[0], asked.now.at
+    report = await asked.usage(start, end, group_by=["provider"], model=[model], component=[])
+    rows = report["groups"]
+    provider: str | None = max(rows, key=lambda one: one["requests"])["key"]["provider"] if rows else None
+    return provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +214,11 @@ def _room(asked: Asked, one: Json, each: _Each, calls: int | None) -> _Room:
     fits = int(evidence.whole(_left(asked, left), takes)) if takes else None
     line = f"{one['name']} ({one['policy']}): {evidence.money(_left(asked, left), unit)} available"
     if fits is not None:
-        line += f", at {evidence.money(takes, unit)} a call enough for {evidence.number(fits)}"
-    if calls is not None and takes:
+        a_call = "" if one["unit"] == "requests" else f" at {evidence.money(takes, unit)} a call"
+        line += f", enough for {evidence.number(fits)}{a_call}"
+    if calls is not None and takes and one["unit"] != "requests":
         evidence.asked(calls)
-        line += f"; {evidence.number(calls)} × {evidence.number(takes)} = {evidence.money(evidence.product(calls, takes), unit)}"
+        line += f"; {evidence.number(calls)} * {evidence.number(takes)} = {evidence.money(evidence.product(calls, takes), unit)}"
     return _Room(hard, fits, line + ".")
 
 

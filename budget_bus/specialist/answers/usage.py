@@ -23,7 +23,7 @@ async def spend(asked: Asked) -> str:
     whose, when = asked.whose(), asked.when(asked.span, report)
     if not report["totals"]["requests"]:
         return f"{capital(when)}: {f'no calls by {whose}' if whose else 'nobody made any calls'}."
-    totals = f"{capital(when)} {whose or 'all together'} spent {asked.sums(report['totals'], report['currency'])}."
+    totals = f"{capital(when)} {whose or 'all together'} {asked.spent(report['totals'], report['currency'], asked.question.measure)}."
     lines = [
         f"{_name(group, dimension)}: {asked.sums(group, report['currency'])}." for group in _ranked(report, "cost")
     ]
@@ -44,7 +44,7 @@ async def top(asked: Asked) -> str:
     names = [_name(row, dimension) for row in first[:_SHOWN]]
     share = evidence.share(rows[0][measure], total)
     each = " each" if len(first) > 1 else ""
-    word = "least" if question.least else "most"
+    word = "the least" if question.least else "the most"
     amount = evidence.money(rows[0][measure], unit)
     of_all = f", {share} of {evidence.money(total, unit)}" if share else ""
     whose = f" of {asked.whose()}" if asked.whose() else ""
