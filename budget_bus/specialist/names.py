@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from budget_bus.mcp.tools import Tools
 from budget_bus.providers.names import canonical_provider
-from budget_bus.specialist.grammar import BEFORE_NAMES, DIMENSIONS, is_known
+from budget_bus.specialist.grammar import DIMENSIONS
+from budget_bus.specialist.words import BEFORE_NAMES, is_known
 
 KINDS: Final = ("component", "model", "provider", "user", "task_type", "budget")
 REMEMBERED: Final = timedelta(days=90)
 _ALIKE: Final = 0.7
+_MOST_UNKNOWN: Final = 4  # each is compared with every name
 _WORD = re.compile(r"(?<![\w'])[^\W_][\w.:/@-]*(?<![.:/-])", re.UNICODE)
 _QUOTED = re.compile(r"[\"“”`]([^\"“”`]{1,200})[\"“”`]|(?<!\w)'([^']{1,200})'(?!\w)")
 _PART = re.compile(r"[^\W_]+", re.UNICODE)
@@ -73,7 +75,8 @@ class Names:
     def _whole(self, found: Found) -> None:
         # Spaces in a name match any in the text; a name that is a word of ours counts only after what it is.
         every = {name.lower(): kind for kind in reversed(KINDS) for name in self.of.get(kind, ())}
-        for name in sorted(every, key=len, reverse=True):
+        lower = found.rest.lower()
+        for name in sorted((name for name in every if name in lower), key=len, reverse=True):
             pattern = re.compile(rf"(?<![\w-]){re.escape(name)}(?:'s)?(?![\w-]|\.\w)", re.IGNORECASE)
             for match in pattern.finditer(found.rest):
                 before = found.rest[: match.start()].lower()
@@ -105,6 +108,8 @@ class Names:
             word = match.group().lower().removesuffix("'s")
             if is_known(word) or word[0].isdigit() or len(word) < 2:
                 continue
+            if len(found.unknown) >= _MOST_UNKNOWN:
+                return
             before = found.rest[: match.start()].lower()
             meant = self._alike(word) if len(word) > 2 else ()
             if meant or BEFORE_NAMES.search(before):

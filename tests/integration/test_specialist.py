@@ -78,7 +78,9 @@ async def scene(books: Books) -> None:
 ALL = "Today (2026-03-10 00:00 UTC to 2026-03-11 00:00 UTC)"
 # A question, after those before it; and what its answer says.
 ANSWERS = (
-    ("who spent most today?", f"{ALL}, ergon spent the most: 0.015 USD, 51.7 % of 0.029 USD.", "1 call of a model without"),
+    ("who spent most today?",
+     f"{ALL}, ergon spent the most: 0.015 USD, 51.7 % of 0.029 USD.",
+     "1 call of a model without"),
     ("Spent most today who", "ergon spent the most: 0.015 USD"),
     ("who is the biggest spender", "ergon spent the most: 0.015 USD"),
     ("who spent the least", "codex spent the least: 0.0035 USD"),
@@ -91,24 +93,34 @@ ANSWERS = (
     ("how much did rhetor spend?", "rhetor spent 0.0105 USD (4 calls, 4,400 tokens)."),
     ("rhetor spending on 2026-03-10", "On that day", "rhetor spent 0.0105 USD"),
     ("what did codex and ergon spend today", "codex and ergon spent 0.0185 USD", "ergon: 0.015 USD"),
-    ("how much has codex spent on opus in the last 7 days", "In the last 7 days", "codex with claude-3-opus spent 0.03 USD"),
+    ("how much has codex spent on opus in the last 7 days",
+     "In the last 7 days",
+     "codex with claude-3-opus spent 0.03 USD"),
     ("how many calls did codex make today", "codex made 1 call, of 1,100 tokens, for 0.0035 USD."),
     ("how many tokens did ergon use this month?", "ergon used 1,000 tokens in 1 call"),
     ("what did we spend on monday", "all together spent 0.03 USD"),
     ("what did ann spend", "calls for ann cost 0.0035 USD"),
     ("what did codex spend in april 2025", "no calls by codex"),
-    ("what is left?", "Within budget", "daily (daily, HARD_LIMIT): 0.029 of 10 USD spent, 0.01 held (0.3 %); 9.961 USD left"),
+    ("what is left?",
+     "Within budget",
+     "daily (daily, HARD_LIMIT): 0.029 of 10 USD spent, 0.01 held (0.3 %); 9.961 USD left"),
     ("how much is left of the daily budget", "9.961 USD left until 2026-03-11 00:00 UTC."),
     ("am I within budget?", "Within budget", "ergon-daily"),
     ("can ergon run 200 more opus calls?", "No: 200 calls of anthropic/claude-3-opus by ergon do not fit; 5 would.",
      "0.085 USD available, enough for 5 at 0.015 USD a call; 200 * 0.015 = 3 USD."),
     ("can ergon run 5 opus calls", "Yes: 5 calls of anthropic/claude-3-opus by ergon fit; 5 would."),
-    ("how many opus calls can codex still make", "48 calls of anthropic/claude-3-opus by codex fit now.", "48 requests available"),
+    ("how many opus calls can codex still make",
+     "48 calls of anthropic/claude-3-opus by codex fit now.",
+     "48 requests available"),
     ("can codex run 20 more calls of gpt-4o with 1000 input tokens and 500 output tokens?", "Yes: 20 calls of openai/gpt-4o",
      "One costs 0.0075 USD: 1,000 tokens at 2.5 USD for 1M of input and 500 tokens at 10 USD for 1M of output."),
-    ("can we afford 1000 gpt-4o calls with 2000 tokens each", "No: 1,000 calls of openai/gpt-4o do not fit; 498 would."),
-    ("why was I refused?", "1 check of anybody was denied", "the call needs 1 USD, 0.085 of 0.1 USD is left", "It frees up at 2026-03-11"),
-    ("why was ergon's call denied", "1 check of ergon was denied"),
+    ("can we afford 1000 gpt-4o calls with 2000 tokens each",
+     "No: 1,000 calls of openai/gpt-4o do not fit; 498 would."),
+    ("why was I refused?",
+     "Of anybody 1 check denied",
+     "the call needs 1 USD, 0.085 of 0.1 USD is left",
+     "It frees up at 2026-03-11"),
+    ("why was ergon's call denied", "Of ergon 1 check denied"),
     ("was codex blocked yesterday", "No check of codex was denied in that time"),
     ("when does the daily budget run out?", "0.029 of 10 USD is spent", "it does not run out before"),
     ("will we exceed the monthly budget", "monthly: 0.059"),
@@ -119,8 +131,10 @@ ANSWERS = (
     ("what is the price of claude-3-opus for 1000 input tokens", "1,000 tokens of input cost 0.015 USD."),
     ("list limits", "4 budgets:", "calls: 50 requests daily, HARD_LIMIT, for component codex."),
     ("which limits apply to ergon", "3 budgets:"),
-    ("any alerts?", "nobody has taken note"),
-    ("cheapest model for codex", "cheapest first", "openai/gpt-4o-mini: 0.000000191 USD a token (0.00021 USD for 1,100 tokens)."),
+    ("any alerts?", "not acknowledged of these"),
+    ("cheapest model for codex",
+     "cheapest first",
+     "openai/gpt-4o-mini: 0.000000191 USD a token (0.00021 USD for 1,100 tokens)."),
     ("is gpt-4o-mini cheaper than gpt-4o?", "Cheapest first", "gpt-4o-mini: 0.15 USD"),
     ("compare this week with last week", "The former is 0.05879 USD more", "By the same time of the earlier period"),
     ("did we spend more today than yesterday", "The former is 0.001 USD less (96.7 % of the latter)."),
@@ -244,7 +258,8 @@ async def chance(books: Books, seed: int) -> list[str]:
         at = NOW - timedelta(minutes=rng.choice([rng.randrange(1, 700), rng.randrange(1, 60_000)]))
         events.append(usage(
             component=rng.choice(components), provider=provider, model=model, occurred_at=at.isoformat(),
-            input_tokens=rng.randrange(1, 5000), output_tokens=rng.randrange(0, 900), user=rng.choice(["ann", "bob2", None]),
+            input_tokens=rng.randrange(1, 5000), output_tokens=rng.randrange(0, 900),
+            user=rng.choice(["ann", "bob2", None]),
         ))  # fmt: skip
     await books.settle(*events)
     for tokens in (10, 500, 90_000, 300_000):
@@ -252,17 +267,21 @@ async def chance(books: Books, seed: int) -> list[str]:
     return components
 
 
+def _renamed(question: str, components: list[str]) -> str:
+    for name, other in zip(("rhetor", "codex", "ergon"), components, strict=False):
+        question = question.replace(name, other)
+    return question
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_every_figure_of_every_answer_is_proved(books: Books, desk: Desk, seed: int) -> None:
     components = await chance(books, seed)
     said = 0
     for question in (question for question, *_ in ANSWERS):
-        for name, other in zip(("rhetor", "codex", "ergon"), components, strict=False):
-            question = question.replace(name, other)
-        *before, text = question.split(" | ")
+        *before, text = _renamed(question, components).split(" | ")
         history = [{"role": "user", "content": one} for one in before]
         answered = await desk.ask(Chat.model_validate({"content": text, "history": history}))
-        assert unproved(question, answered) == [], (question, answered.content)
+        assert unproved(" ".join([*before, text]), answered) == [], (question, answered.content)
         said += len(_NUMBER.findall(answered.content))
     assert len(ANSWERS) >= 60
     assert said > 500

@@ -1,4 +1,4 @@
-"""The specialist with a language model: a fake endpoint on loopback that may lie; its calls are budgeted and recorded."""
+"""The specialist with a language model: a fake endpoint that may lie, whose calls are budgeted and recorded."""
 
 from __future__ import annotations
 

@@ -75,12 +75,18 @@ class Asked:
 
     def spent(self, sums: Json, currency: str, measure: str | None = None) -> str:
         """What somebody spent, or calls have cost; beginning with the measure that is asked for."""
+        calls, tokens = self.calls(sums["requests"]), f"{self.evidence.number(sums['total_tokens'])} tokens"
         if measure == "requests":
-            return f"made {self.calls(sums['requests'])}, of {self.evidence.number(sums['total_tokens'])} tokens, for {self.cost(sums, currency)}"
+            return f"made {calls}, of {tokens}, for {self.cost(sums, currency)}"
         if measure == "total_tokens":
-            return f"used {self.evidence.number(sums['total_tokens'])} tokens in {self.calls(sums['requests'])}, for {self.cost(sums, currency)}"
+            return f"used {tokens} in {calls}, for {self.cost(sums, currency)}"
         verb = "cost" if self.whose().startswith("calls") and not self.question.components else "spent"
         return f"{verb} {self.sums(sums, currency)}"
+
+    def no_calls(self) -> str:
+        """That there were none of what is asked for."""
+        whose = self.whose()
+        return f"no {whose if whose.startswith('calls') else f'calls by {whose}'}" if whose else "nobody made any calls"
 
     def cost(self, sums: Json, currency: str) -> str:
         """Cost, in every currency in which there was any."""

@@ -27,7 +27,8 @@ async def denials(asked: Asked) -> str:
     if not found:
         return f"No check of {whose} was denied{' in that time' if question.spans else ''}, as far as the log goes."
     more = " or more" if page["next_cursor"] else ""
-    head = f"{evidence.count(found)}{more} check{'' if len(found) == 1 else 's'} of {whose} {'was' if len(found) == 1 else 'were'} denied; the latest:"
+    many = "check" if len(found) == 1 else "checks"
+    head = f"Of {whose} {evidence.count(found)}{more} {many} denied; the latest:"
     return "\n".join([head, *(_denial(asked, one) for one in found[: question.top or _SHOWN])])
 
 
@@ -51,9 +52,10 @@ def _denial(asked: Asked, one: Json) -> str:
     for budget in one["budgets"]:
         if budget["binding"]:
             unit = unit_of(budget)
+            limit, available = evidence.money(budget["limit"], unit), evidence.money(budget["available"], unit)
+            spent, held = evidence.number(budget["spent"]), evidence.number(budget["held"])
             said.append(
-                f"What binds is {budget['name']}: {evidence.number(budget['spent'])} spent and {evidence.number(budget['held'])} "
-                f"held of {evidence.money(budget['limit'], unit)}, {evidence.money(budget['available'], unit)} available."
+                f"What binds is {budget['name']}: {spent} spent and {held} held of {limit}, {available} available."
             )
     if one["resets_at"]:
         said.append(f"It frees up at {evidence.moment(one['resets_at'])}.")
@@ -89,7 +91,7 @@ class _Each:
 async def afford(asked: Asked) -> str:
     """
     Whether so many calls fit what is available of every budget that is about them. The cost of one is that of the
-    tokens that are stated, else what such calls have cost on average; nothing is asked of the decider, and nothing held.
+    tokens that are stated, else what such calls have cost on average. Nothing is asked of the decider, nothing is held.
     """
     each = await _stated(asked) if asked.question.tokens else await _average(asked)
     if isinstance(each, str):
@@ -142,8 +144,11 @@ async def _average(asked: Asked) -> _Each | str:
         else Decimal(row["requests"])
     )
     cost, tokens = evidence.quotient(row["cost"], priced), evidence.quotient(row["total_tokens"], row["requests"])
-    source = (f"One costs {evidence.money(cost, currency)} on average: from {asked.bounds(report)} {whose or 'everybody'} paid "
-              f"{evidence.money(row['cost'], currency)} for {asked.calls(int(priced))} of {key['provider']}/{key['model']}.")  # fmt: skip
+    paid = f"{evidence.money(row['cost'], currency)} for {asked.calls(int(priced))} of {key['provider']}/{key['model']}"
+    source = (
+        f"One costs {evidence.money(cost, currency)} on average: from {asked.bounds(report)} {whose or 'everybody'} "
+        f"paid {paid}."
+    )
     return _Each(key["provider"], key["model"], cost, tokens, source)
 
 
@@ -165,9 +170,8 @@ async def _stated(asked: Asked) -> _Each | str:
         if count:
             evidence.asked(count)
             costs.append(evidence.priced(count, one[kind]))
-            parts.append(
-                f"{evidence.number(count)} tokens at {evidence.money(one[kind], one['currency'])} for {one['per']} of {kind}"
-            )
+            rate = f"{evidence.money(one[kind], one['currency'])} for {one['per']} of {kind}"
+            parts.append(f"{evidence.number(count)} tokens at {rate}")
     if not costs:
         return "A call of no tokens costs nothing; say how many it takes."
     cost, total = evidence.total(costs), evidence.total([count for count in counts.values() if count])
@@ -218,7 +222,8 @@ def _room(asked: Asked, one: Json, each: _Each, calls: int | None) -> _Room:
         line += f", enough for {evidence.number(fits)}{a_call}"
     if calls is not None and takes and one["unit"] != "requests":
         evidence.asked(calls)
-        line += f"; {evidence.number(calls)} * {evidence.number(takes)} = {evidence.money(evidence.product(calls, takes), unit)}"
+        sum_of_all = evidence.money(evidence.product(calls, takes), unit)
+        line += f"; {evidence.number(calls)} * {evidence.number(takes)} = {sum_of_all}"
     return _Room(hard, fits, line + ".")
 
 

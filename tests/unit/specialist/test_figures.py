@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 from budget_bus.specialist.figures import Known, figures
 
 RESULT = {
-    "window_start": "2026-03-10T23:30:00Z", "cost": "1234.50", "requests": 12, "share_percent": "51.7", "model": "gpt-4o",
-    "name": "team 42", "component": "seven-up", "reason": "the call needs 7 USD, 80 % is used", "items": [{"tokens": 3000}], "shadow": True,
+    "window_start": "2026-03-10T23:30:00Z",
+    "cost": "1234.50",
+    "requests": 12,
+    "share_percent": "51.7",
+    "model": "gpt-4o",
+    "name": "team 42",
+    "component": "seven-up",
+    "reason": "the call needs 7 USD, 80 % is used",
+    "items": [{"tokens": 3000}],
+    "shadow": True,
     "at": "2026-03-01T08:15:30+00:00",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -30,12 +38,28 @@ def known() -> Known:
 @pytest.mark.parametrize(
     "text",
     [
-        "1,234.5 USD for 12 calls", "$1234.50", "twelve calls", "51.7 % of it", "51.70 percent", "3k tokens", "3,000 tokens",
-        "GPT-4o, team 42 and seven-up", "on 2026-03-10", "at 23:30", "2026-03-10 23:30 UTC", "2026-03-11 00:30",
-        "2026-03-10T23:30:00Z", "on March 10, 2026", "the 1st of March", "since 2026-03-01T08:15:30Z", "the call needs 7 USD",
-        "80 % is used", "no figure at all", "one of them",
+        "1,234.5 USD for 12 calls",
+        "$1234.50",
+        "twelve calls",
+        "51.7 % of it",
+        "51.70 percent",
+        "3k tokens",
+        "3,000 tokens",
+        "GPT-4o, team 42 and seven-up",
+        "on 2026-03-10",
+        "at 23:30",
+        "2026-03-10 23:30 UTC",
+        "2026-03-11 00:30",
+        "2026-03-10T23:30:00Z",
+        "on March 10, 2026",
+        "the 1st of March",
+        "since 2026-03-01T08:15:30Z",
+        "the call needs 7 USD",
+        "80 % is used",
+        "no figure at all",
+        "one of them",
     ],
-)  # fmt: skip
+)
 def test_known_however_it_is_written(known: Known, text: str) -> None:
     assert known.unknown(text) == []
 
@@ -43,14 +67,30 @@ def test_known_however_it_is_written(known: Known, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "unknown"),
     [
-        ("1,234.51 USD", ["1,234.51"]), ("1234 USD", ["1234"]), ("13 calls", ["13"]), ("thirteen calls", ["thirteen"]),
-        ("twice as much", ["twice"]), ("12 %", ["12 %"]), ("51.7 USD", ["51.7"]), ("4 calls of gpt-4o", ["4"]),
-        ("gpt-4o-2", ["2"]), ("42 calls", ["42"]), ("3 million tokens", ["3 million"]), ("on 2026-03-12", ["2026-03-12"]),
-        ("2026-03-10 23:31 UTC", ["2026-03-10 23:31 UTC"]), ("on March 12", ["March 12"]), ("at 7:30", ["7:30"]),
-        ("\uff11\uff13 calls", ["13"]), ("\u0661\u0663 calls", ["\u0661\u0663"]), ("\u00bd of it", ["1", "2"]), ("x\u00b2", ["2"]),
-        ("hundreds of calls", ["hundreds"]), (".5 USD", [".5"]), ("1.234,50", ["1.234", "50"]),
+        ("1,234.51 USD", ["1,234.51"]),
+        ("1234 USD", ["1234"]),
+        ("13 calls", ["13"]),
+        ("thirteen calls", ["thirteen"]),
+        ("twice as much", ["twice"]),
+        ("12 %", ["12 %"]),
+        ("51.7 USD", ["51.7"]),
+        ("4 calls of gpt-4o", ["4"]),
+        ("gpt-4o-2", ["2"]),
+        ("42 calls", ["42"]),
+        ("3 million tokens", ["3 million"]),
+        ("on 2026-03-12", ["2026-03-12"]),
+        ("2026-03-10 23:31 UTC", ["2026-03-10 23:31 UTC"]),
+        ("on March 12", ["March 12"]),
+        ("at 7:30", ["7:30"]),
+        ("\uff11\uff13 calls", ["13"]),
+        ("\u0661\u0663 calls", ["\u0661\u0663"]),
+        ("\u00bd of it", ["1", "2"]),
+        ("x\u00b2", ["2"]),
+        ("hundreds of calls", ["hundreds"]),
+        (".5 USD", [".5"]),
+        ("1.234,50", ["1.234", "50"]),
     ],
-)  # fmt: skip
+)
 def test_unknown_however_it_is_written(known: Known, text: str, unknown: list[str]) -> None:
     assert known.unknown(text) == unknown
 
