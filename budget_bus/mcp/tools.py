@@ -109,7 +109,8 @@ class Tools:
     ) -> CallToolResult:
         """Calls, tokens and cost of the present hour, day, week or month, or of any span, in groups if you like."""
         query = {"group_by": ",".join(group_by or ()) or None, "component": component, "provider": provider,
-                 "model": model, "task_type": task_type, "user": user, "start": start_date, "end": end_date}  # fmt: skip
+                 "model": model, "task_type": task_type, "user": user, "start": start_date,
+                 "end": end_date}  # fmt: skip
         report = await self.rest.ask("GET", f"/api/usage/{period}", query=query)
         return _told(wording.usage(report), report)
 

@@ -92,7 +92,8 @@ def decisions(found: list[Json]) -> str:
 def holds(found: list[Json]) -> str:
     """Each with whose it is."""
     lines = [
-        f"{one['component']}, {one['model']}: {one['amount'] or 'unpriced'} {one['currency']}, until {one['expires_at']}."
+        f"{one['component']}, {one['model']}: {one['amount'] or 'unpriced'} {one['currency']}, "
+        f"until {one['expires_at']}."
         for one in found
     ]
     return "\n".join(lines) or "There are none."

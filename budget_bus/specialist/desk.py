@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -28,8 +28,8 @@ from budget_bus.specialist.protocol import Chat
 ENGINE: Final = "intents"
 _COMPONENT: Final = "budget"
 _DESCRIPTION: Final = (
-    "The budget specialist: answers questions about what language models cost, from the live books. Every figure that it "
-    "says is one that the books have, or an exact sum, difference, product or share of such figures."
+    "The budget specialist: answers questions about what language models cost, from the live books. Every figure that "
+    "it says is one that the books have, or an exact sum, difference, product or share of such figures."
 )
 
 log = structlog.get_logger()
@@ -53,8 +53,8 @@ class Answered:
 @dataclass(slots=True)
 class Desk:
     """
-    Answers the lines of the protocol. *client* asks the gateway, with the key that it was given: nobody learns more here
-    than that key may read.
+    Answers the lines of the protocol. *client* asks the gateway, with the key that it was given: nobody learns more
+    here than that key may read.
     """
 
     client: httpx2.AsyncClient
@@ -67,17 +67,7 @@ class Desk:
     async def answer(self, line: bytes) -> bytes:
         """The reply to one request line; never raises."""
         try:
-            request = protocol.read_line(line)
-            match request.get("type"):
-                case "ping":
-                    return protocol.reply("pong")
-                case "health":
-                    return protocol.reply("health_response", **await self._health())
-                case "info":
-                    return protocol.reply("info_response", **self._info())
-                case "chat":
-                    return await self._chat(protocol.read_chat(request))
-            raise Rejected("a request has a type: ping, health, info or chat")
+            return await self._reply(protocol.read_line(line))
         except Rejected as error:
             return protocol.error(str(error))
         except ToolError as error:
@@ -90,6 +80,18 @@ class Desk:
             return protocol.error(
                 "this question could not be answered, through a fault of the specialist; its log has it"
             )
+
+    async def _reply(self, request: Mapping[str, Any]) -> bytes:
+        match request.get("type"):
+            case "ping":
+                return protocol.reply("pong")
+            case "health":
+                return protocol.reply("health_response", **await self._health())
+            case "info":
+                return protocol.reply("info_response", **self._info())
+            case "chat":
+                return await self._chat(protocol.read_chat(request))
+        raise Rejected("a request has a type: ping, health, info or chat")
 
     async def ask(self, chat: Chat) -> Answered:
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
@@ -12,6 +13,7 @@ from budget_bus.specialist.evidence import Evidence
 from budget_bus.specialist.grammar import EXAMPLES
 from budget_bus.specialist.names import Names, names_of
 from budget_bus.specialist.periods import Now
+from budget_bus.specialist.protocol import QUESTION_CHARS
 from budget_bus.specialist.question import Question, understand
 
 _MOST_TURNS: Final = 20
@@ -46,10 +48,11 @@ async def answer(
         ToolError: in plain words, what the service refuses, or that it is away.
     """
     names = await names_of(evidence.tools, now.at)
-    earlier = list(before[-_MOST_TURNS:])
+    earlier = [one for one in before[-_MOST_TURNS:] if len(one) <= QUESTION_CHARS]
     if _YES.match(text) and earlier:
         text = _corrected(earlier.pop(), names)
-    question = understand(text, earlier, names, now, component=component)
+    # With thousands of names it takes a while, in which others must be served.
+    question = await asyncio.to_thread(understand, text, earlier, names, now, component=component)
     said = await _answer(question, evidence, now)
     unknown = evidence.known.unknown(said)
     assert not unknown, f"{unknown} would be invented in {said!r}"  # noqa: S101 - our own bug
@@ -74,8 +77,7 @@ async def _answer(question: Question, evidence: Evidence, now: Now) -> str:
     if question.unknown and question.intent not in _LOOK_UP:
         return _unknown(question)
     if question.odd_period:
-        return ("I do not know that period. Say, for example: today, yesterday, this week, last month, the last days with "
-                "their number, a weekday, or a date as year-month-day.")  # fmt: skip
+        return _PERIODS
     asked = Asked(question, evidence, now)
     if question.intent in _LOOK_UP and question.unknown and not await _priced(asked):
         return _unknown(question)
@@ -104,4 +106,8 @@ def _unknown(question: Question) -> str:
     return " ".join([*lines, "Nothing was used lately under such a name, and no budget has it."])
 
 
+_PERIODS: Final = (
+    "I do not know that period. Say, for example: today, yesterday, this week, last month, the last days with their "
+    "number, a weekday, or a date as year-month-day."
+)
 _HELP: Final = "\n".join(["You can ask, for example:", *(f"- {example}" for example in EXAMPLES)])

@@ -101,11 +101,10 @@ class Known:
 
     def unknown(self, text: str) -> list[str]:
         """The figures of *text* that are not known, as they are written."""
-        rest = text
-        with_digits = {name for name in self.names if any(map(str.isnumeric, name))}
-        for name in sorted(with_digits, key=len, reverse=True):
-            if name in rest:
-                rest = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", " ", rest)
+        rest, lower = text, text.lower()
+        here = [name for name in self.names if name.lower() in lower and any(figures(name))]
+        for name in sorted(here, key=len, reverse=True):
+            rest = re.sub(rf"(?<![\w.]){re.escape(name)}(?!\w)", " ", rest, flags=re.IGNORECASE)
         return [figure.text for figure in figures(rest) if figure.value not in getattr(self, figure.kind)]
 
 

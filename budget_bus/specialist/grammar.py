@@ -24,7 +24,10 @@ _REFUSED = r"(?:refus\w*|den(?:y|ied|ies|ials?)|reject\w*|block\w*|declin\w*|tur
 _MAKE = r"(?:run|make|do|afford|send|issue|start|fit|place|fire|handle|use|spend)"
 _CALLS = r"(?:calls?|requests?|queries|prompts?|messages?|runs?|more|another|extra|times)"
 _BUDGETS = r"(?:limits?|budgets?|caps?|quotas?|allowances?|allocations?)"
-_SPENT = r"(?:spen[dt]\w*|cost\w*|us(?:ed|es?|ing|age)|consum\w*|burn\w*|bills?|billed|expens\w*|money|tokens?|calls?|requests?|paid|pay\w*)"
+_SPENT = (
+    r"(?:spen[dt]\w*|cost\w*|us(?:ed|es?|ing|age)|consum\w*|burn\w*|bills?|billed|expens\w*|money|tokens?|calls?"
+    r"|requests?|paid|pay\w*)"
+)
 _MOST = r"(?:most|top|biggest|largest|highest|heaviest|least|lowest|smallest)"
 _DIMENSION = "|".join(DIMENSIONS.values())
 
@@ -46,87 +49,125 @@ class Intent:
 
 # The first that fits is taken, so the special ones come before the general ones.
 INTENTS: Final = (
-    Intent("help", (r"^\W*(?:help|hi|hello|hey)\b", r"what (?:can|do|could) (?:you|i)\b(?!.*\b(?:spend|afford|run|call))",
-                    r"how (?:do|does|can) (?:you|this|i ask)\b"), "what can you tell me?"),
+    Intent(
+        "help",
+        (
+            r"^\W*(?:help|hi|hello|hey)\b",
+            r"what (?:can|do|could) (?:you|i)\b(?!.*\b(?:spend|afford|run|call))",
+            r"how (?:do|does|can) (?:you|this|i ask)\b",
+        ),
+    ),
     Intent("decision", (r"",), needs=("request_id",)),
-    Intent("afford", (
-        rf"\b(?:can|could|may|might|would|will|is|are|does|do)\b.*\b{_MAKE}\b.*\b{_CALLS}\b",
-        rf"\benough\b.*\bfor\b.*\b{_CALLS}\b",
-        rf"\bhow many\b.*\b{_CALLS}\b.*\b(?:can|could|may|fit|left|afford)\b",
-        r"\b(?:can|could)\b.*\bafford\b",
-    ), "can ergon run more opus calls?"),
-    Intent("denials", (
-        rf"\bwhy\b.*\b{_REFUSED}\b", rf"\b(?:was|were|is|are|get|gets|got|been|who|what|which|list|show|latest|last|recent|any|how many)\b.*\b{_REFUSED}\b",
-        rf"\b{_REFUSED}\b",
-    ), "why was I refused?"),
-    Intent("unpriced", (r"\bunpriced\b", r"\b(?:without|no|missing|lacks?|unknown)\b(?: \w+){0,2} prices?\b"), "which models have no price?"),
-    Intent("holds", (r"\bholds?\b", r"\bheld\b", r"\breserv\w+\b", r"\bset aside\b", r"\bunconfirmed\b"), "what is held right now?"),
-    Intent("forecast", (
-        r"\b(?:run|runs|running|ran) (?:out|dry|short)\b", r"\bforecasts?\b|\bpredict\w*|\bprojected?\b|\bprojections?\b|\boutlook\b",
-        r"\bhow long\b.*\blasts?\b", r"\b(?:exceed|exhaust|overspend|overshoot|blow|go over|use up|used up|break)\w*\b",
-        r"\bend of (?:the )?(?:day|week|month|window)\b", r"\bon track\b", r"\blasts? (?:until|till)\b", r"\b(?:will|going to)\b.*\bspend\b",
-    ), "when does the monthly budget run out?"),
-    Intent("compare", (r"\bcompar\w*", r"\bversus\b|\bvs\b", r"\b(?:more|less|higher|lower|up|down)\b.*\bthan\b",
-                       r"\b(?:difference|change[ds]?|trend\w*)\b", r"\bwent (?:up|down)\b"), "compare this week with last week"),
+    Intent(
+        "afford",
+        (
+            rf"\b(?:can|could|may|might|would|will|is|are|does|do)\b.*\b{_MAKE}\b.*\b{_CALLS}\b",
+            rf"\benough\b.*\bfor\b.*\b{_CALLS}\b",
+            rf"\bhow many\b.*\b{_CALLS}\b.*\b(?:can|could|may|fit|left|afford)\b",
+            r"\b(?:can|could)\b.*\bafford\b",
+        ),
+        "can ergon run more opus calls?",
+    ),
+    Intent("denials", (rf"\b{_REFUSED}\b",), "why was I refused?"),
+    Intent(
+        "unpriced",
+        (r"\bunpriced\b", r"\b(?:without|no|missing|lacks?|unknown)\b(?: \w+){0,2} prices?\b"),
+        "which models have no price?",
+    ),
+    Intent(
+        "holds",
+        (r"\bholds?\b", r"\bheld\b", r"\breserv\w+\b", r"\bset aside\b", r"\bunconfirmed\b"),
+        "what is held right now?",
+    ),
+    Intent(
+        "forecast",
+        (
+            r"\b(?:run|runs|running|ran) (?:out|dry|short)\b",
+            r"\bforecasts?\b|\bpredict\w*|\bprojected?\b|\bprojections?\b|\boutlook\b",
+            r"\bhow long\b.*\blasts?\b",
+            r"\b(?:exceed|exhaust|overspend|overshoot|blow|go over|use up|used up|break)\w*\b",
+            r"\bend of (?:the )?(?:day|week|month|window)\b",
+            r"\bon track\b",
+            r"\blasts? (?:until|till)\b",
+            r"\b(?:will|going to)\b.*\bspend\b",
+        ),
+        "when does the monthly budget run out?",
+    ),
+    Intent(
+        "compare",
+        (
+            r"\bcompar\w*",
+            r"\bversus\b|\bvs\b",
+            r"\b(?:more|less|higher|lower|up|down)\b.*\bthan\b",
+            r"\b(?:difference|change[ds]?|trend\w*)\b",
+            r"\bwent (?:up|down)\b",
+        ),
+        "compare this week with last week",
+    ),
     Intent("alerts", (r"\balerts?\b|\balarms?\b|\bwarnings?\b|\bwarned\b",), "were there any alerts?"),
-    Intent("cheapest", (r"\bcheap\w*", r"\b(?:less|least) expensive\b", r"\blow(?:er|est) (?:price|cost)\w*\b", r"\bcosts? less\b"),
-           "what is the cheapest model for codex?"),
-    Intent("price", (r"\bprices?\b|\bpriced\b|\bpricing\b", r"\b(?:per|a|for a) (?:million|thousand|1m|1k|token)\b", r"\brates?\b"),
-           "what is the price of opus?"),
-    Intent("price", (r"\bhow (?:much|expensive|costly) (?:is|are|does|do|would)\b", r"\bwhat (?:does|do|would)\b.*\bcosts?\b"),
-           needs=("models",), without=("spans", "components", "users")),
-    Intent("left", (
-        r"\bleft\b", r"\bremain\w*\b", r"\bavailable\b", r"\bheadroom\b", r"\bbalances?\b", rf"\b(?:within|over|under|inside|in)\b.*\b{_BUDGETS}\b",
-        r"\bstatus\b", rf"\bof (?:the |our |my |its |this |that )?(?:\w+ )?{_BUDGETS}\b", r"\bstill\b.*\bspend\b", rf"\bstate of\b.*\b{_BUDGETS}\b",
-        r"\bhow (?:full|close|near)\b", r"\bhow\b.*\b(?:stands?|doing)\b", rf"\b{_BUDGETS}\b.*\b(?:used|spent|ok|okay|fine)\b",
-    ), "how much is left of the daily budget?"),
+    Intent(
+        "cheapest",
+        (r"\bcheap\w*", r"\b(?:less|least) expensive\b", r"\blow(?:er|est) (?:price|cost)\w*\b", r"\bcosts? less\b"),
+        "what is the cheapest model for codex?",
+    ),
+    Intent(
+        "price",
+        (r"\bprices?\b|\bpriced\b|\bpricing\b", r"\b(?:per|a|for a) (?:million|thousand|1m|1k|token)\b", r"\brates?\b"),
+        "what is the price of opus?",
+    ),
+    Intent(
+        "price",
+        (r"\bhow (?:much|expensive|costly) (?:is|are|does|do|would)\b", r"\bwhat (?:does|do|would)\b.*\bcosts?\b"),
+        needs=("models",),
+        without=("spans", "components", "users"),
+    ),
+    Intent(
+        "left",
+        (
+            r"\bleft\b",
+            r"\bremain\w*\b",
+            r"\bavailable\b",
+            r"\bheadroom\b",
+            r"\bbalances?\b",
+            rf"\b(?:within|over|under|inside|in)\b.*\b{_BUDGETS}\b",
+            r"\bstatus\b",
+            rf"\bof (?:the |our |my |its |this |that )?(?:\w+ )?{_BUDGETS}\b",
+            r"\bstill\b.*\bspend\b",
+            rf"\bstate of\b.*\b{_BUDGETS}\b",
+            r"\bhow (?:full|close|near)\b",
+            r"\bhow\b.*\b(?:stands?|doing)\b",
+            rf"\b{_BUDGETS}\b.*\b(?:used|spent|ok|okay|fine)\b",
+        ),
+        "how much is left of the daily budget?",
+    ),
     Intent("limits", (rf"\b{_BUDGETS}\b",), "list the limits"),
-    Intent("top", (
-        rf"\b(?:who|whom|whose)\b.*\b{_SPENT}\b", rf"\b(?:which|what)\b.*\b(?:{_DIMENSION})\b.*\b{_SPENT}\b", rf"\b{_MOST}\b",
-        rf"\b(?:by|per|for each|for every|split by|broken down by) (?:{_DIMENSION})\b", r"\bbreak ?down\b", rf"\b{_SPENT}\b.*\b(?:which|what) (?:{_DIMENSION})\b",
-        rf"\beach (?:{_DIMENSION})\b", rf"\b(?:which|what) (?:{_DIMENSION})\b.*\b(?:active|running|there|call\w*)\b", rf"^(?:list|show)\b.*\b(?:{_DIMENSION})\b",
-    ), "who spent most today?"),
-    Intent("spend", (rf"\b{_SPENT}\b", r"\bhow (?:much|many)\b", r"\btotals?\b"), "how much did rhetor spend on opus this week?"),
-)  # fmt: skip
-FOLLOWS: Final = re.compile(r"^\W*(?:and|but|ok|okay|what about|how about|also|same|or|then)\b")
-
-# Words that say nothing that we would act on. A word that is neither here nor in a pattern nor a known name may be a
-# name that was misspelt: it is compared with the known ones, and where a name must stand it is called unknown.
-_PLAIN: Final = """
-a about actually again all am an and any anyone anybody anything are around as ask at be because been being between both but by came can check
-come could currently dear did different do does doing done dont each else even ever every everyone everybody everything exactly far few find
-first for from full gave get gets getting give given go goes going gone good got had has have having he hello help her here him his
-how i if im in into is it its just keep know last later latest let lets like list little long look lot made make makes making many may
-maybe me mean might mine money more most much must my need needs next no none not nothing now of off ok okay old on once one only
-or other our ours out over own per please possible present present quite rather really recent recently report right same say see she
-should show since so some someone somebody soon still such sum summary take takes tell than thank thanks that the their them then there
-these they thing things this those through till time times to today together too total totals twice two under until up upon us usd
-used useful using very want wants was way we well went were what whats when where whether which while who whom whose why will wish
-with within without would yes yet you your yours hour hours day days week weeks month months year years minute minutes input output prompt
-completion tokens token each average dollars dollar euros euro eur cents system service happen happened happens denied current past
-previous reason reasons number numbers figure figures data info information overview rank ranking ranked sorted order amount amounts
-value values new big small high low busy best worst better worse name named called type types long-term ask asked asking answer budget
-"""
-_WORDS_OF_PATTERNS = re.findall(
-    r"[a-z]{3,}",
-    re.sub(
-        r"\\[a-z]", " ", " ".join([p for i in INTENTS for p in i.patterns] + [*DIMENSIONS.values(), *MEASURES.values()])
+    Intent(
+        "top",
+        (
+            rf"\b(?:who|whom|whose)\b.*\b{_SPENT}\b",
+            rf"\b(?:which|what)\b.*\b(?:{_DIMENSION})\b.*\b{_SPENT}\b",
+            rf"\b{_MOST}\b",
+            rf"\b(?:by|per|for each|for every|split by|broken down by) (?:{_DIMENSION})\b",
+            r"\bbreak ?down\b",
+            rf"\b{_SPENT}\b.*\b(?:which|what) (?:{_DIMENSION})\b",
+            rf"\beach (?:{_DIMENSION})\b",
+            rf"\b(?:which|what) (?:{_DIMENSION})\b.*\b(?:active|running|there|call\w*)\b",
+            rf"^(?:list|show)\b.*\b(?:{_DIMENSION})\b",
+        ),
+        "who spent most today?",
+    ),
+    Intent(
+        "price",
+        (r"\bcosts?\b|\bhow much\b",),
+        needs=("models", "tokens"),
+        without=("spans", "components", "users", "calls"),
+    ),
+    Intent(
+        "spend",
+        (rf"\b{_SPENT}\b", r"\bhow (?:much|many)\b", r"\btotals?\b"),
+        "how much did rhetor spend on opus this week?",
     ),
 )
-LEXICON: Final = frozenset(
-    [
-        *_PLAIN.split(),
-        *_WORDS_OF_PATTERNS,
-        *(
-            w
-            for i in INTENTS
-            for w in re.findall("[a-z]+", i.example)
-            if w not in ("ergon", "codex", "rhetor", "opus", "gpt")
-        ),
-    ]
-)
-# After these a name stands, if the word is none that we know.
-BEFORE_NAMES: Final = re.compile(
-    r"\b(?:did|does|do|has|have|had|can|could|may|will|is|was|were|are|of|for|by|on|with|component|model|provider|user|about|and|why)\s+(?:the\s+)?$"
-)
+FOLLOWS: Final = re.compile(r"^\W*(?:and|but|ok|okay|what about|how about|also|same|or|then)\b")
+
 EXAMPLES: Final = tuple(intent.example for intent in INTENTS if intent.example)

@@ -11,11 +11,13 @@ from typing import Any, Final
 
 from budget_bus.mcp.tools import Tools
 from budget_bus.providers.names import canonical_provider
-from budget_bus.specialist.grammar import BEFORE_NAMES, DIMENSIONS, LEXICON
+from budget_bus.specialist.grammar import DIMENSIONS
+from budget_bus.specialist.words import BEFORE_NAMES, is_known
 
 KINDS: Final = ("component", "model", "provider", "user", "task_type", "budget")
 REMEMBERED: Final = timedelta(days=90)
 _ALIKE: Final = 0.7
+_MOST_UNKNOWN: Final = 4  # each is compared with every name
 _WORD = re.compile(r"(?<![\w'])[^\W_][\w.:/@-]*(?<![.:/-])", re.UNICODE)
 _QUOTED = re.compile(r"[\"“”`]([^\"“”`]{1,200})[\"“”`]|(?<!\w)'([^']{1,200})'(?!\w)")
 _PART = re.compile(r"[^\W_]+", re.UNICODE)
@@ -73,12 +75,13 @@ class Names:
     def _whole(self, found: Found) -> None:
         # Spaces in a name match any in the text; a name that is a word of ours counts only after what it is.
         every = {name.lower(): kind for kind in reversed(KINDS) for name in self.of.get(kind, ())}
-        for name in sorted(every, key=len, reverse=True):
+        lower = found.rest.lower()
+        for name in sorted((name for name in every if name in lower), key=len, reverse=True):
             pattern = re.compile(rf"(?<![\w-]){re.escape(name)}(?:'s)?(?![\w-]|\.\w)", re.IGNORECASE)
             for match in pattern.finditer(found.rest):
                 before = found.rest[: match.start()].lower()
                 kind = _stated(before)
-                if kind is None and (name in LEXICON or name.isdigit()):
+                if kind is None and (is_known(name) or name.isdigit()):
                     continue
                 self._take(found, name, [kind] if kind and name in map(str.lower, self.of.get(kind, ())) else KINDS)
                 found.rest = found.rest[: match.start()] + " " * len(match.group()) + found.rest[match.end() :]
@@ -86,8 +89,8 @@ class Names:
     def _parts(self, found: Found) -> None:
         for match in _WORD.finditer(found.rest):
             word = match.group().lower().removesuffix("'s")
-            models = self._models_with(word) if word not in LEXICON and not word.isdigit() else []
-            provider = canonical_provider(word) if word not in LEXICON else ""
+            models = self._models_with(word) if not is_known(word) and not word.isdigit() else []
+            provider = "" if is_known(word) else canonical_provider(word)
             if models:
                 found.names["model"] += [one for one in models if one not in found.names["model"]]
             elif provider in self.of.get("provider", ()):
@@ -103,8 +106,10 @@ class Names:
     def _unknown(self, found: Found) -> None:
         for match in _WORD.finditer(found.rest):
             word = match.group().lower().removesuffix("'s")
-            if word in LEXICON or word.removesuffix("s") in LEXICON or word[0].isdigit() or len(word) < 2:
+            if is_known(word) or word[0].isdigit() or len(word) < 2:
                 continue
+            if len(found.unknown) >= _MOST_UNKNOWN:
+                return
             before = found.rest[: match.start()].lower()
             meant = self._alike(word) if len(word) > 2 else ()
             if meant or BEFORE_NAMES.search(before):

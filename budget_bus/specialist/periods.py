@@ -177,7 +177,10 @@ def _ever(now: Now, _: re.Match[str]) -> Span:
     return Span("since the beginning", _BEGINNING, now.at)
 
 
-_M = "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?"
+_M = (
+    "jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?"
+)
 _U = "(?P<unit>minute|hour|day|week|month)s?"
 _DAY = r"\d{4}-\d\d-\d\d"
 _Read = Callable[[Now, re.Match[str]], Span | None]

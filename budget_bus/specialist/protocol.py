@@ -13,6 +13,7 @@ from budget_bus.errors import Rejected
 # The name by which the platform's other specialists know this one.
 AI_ID: Final = "penia-ci"
 LINE_BYTES: Final = 64 * 1024  # without its newline
+QUESTION_CHARS: Final = 1000  # what the patterns of the grammar go through in milliseconds
 
 
 def _printable(text: str) -> str:
@@ -51,7 +52,7 @@ class Chat(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    content: Annotated[str, AfterValidator(_printable), AfterValidator(_said)]
+    content: Annotated[str, AfterValidator(_printable), AfterValidator(_said), Field(max_length=QUESTION_CHARS)]
     history: list[Annotated[Turn, BeforeValidator(_turn)]] | None = None
     component: Annotated[str, AfterValidator(_printable), Field(min_length=1, max_length=200)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None

@@ -54,8 +54,9 @@ class Asked:
     def whose(self) -> str:
         """The names that the question restricts itself to, or nothing."""
         asked = self.question
+        others = asked.models or asked.providers or asked.users or asked.task_types
         parts = [
-            joined(asked.components),
+            joined(asked.components) or ("calls" if others else ""),
             f"with {joined(asked.models)}" if asked.models else "",
             f"from {joined(asked.providers)}" if asked.providers else "",
             f"for {joined(asked.users)}" if asked.users else "",
@@ -65,17 +66,32 @@ class Asked:
 
     def sums(self, sums: Json, currency: str) -> str:
         """Cost, calls and tokens."""
-        evidence = self.evidence
-        said = (
-            f"{evidence.money(sums['cost'], currency)}: {self.calls(sums['requests'])}, "
-            f"{evidence.number(sums['total_tokens'])} tokens"
-        )
-        others = [evidence.money(cost, other) for other, cost in (sums.get("other_costs") or {}).items()]
-        return said + (f", and {joined(others)}" if others else "")
+        tokens = self.evidence.number(sums["total_tokens"])
+        return f"{self.cost(sums, currency)} ({self.calls(sums['requests'])}, {tokens} tokens)"
 
     def calls(self, count: int) -> str:
         """A number of calls."""
         return f"{self.evidence.number(count)} call{'' if count == 1 else 's'}"
+
+    def spent(self, sums: Json, currency: str, measure: str | None = None) -> str:
+        """What somebody spent, or calls have cost; beginning with the measure that is asked for."""
+        calls, tokens = self.calls(sums["requests"]), f"{self.evidence.number(sums['total_tokens'])} tokens"
+        if measure == "requests":
+            return f"made {calls}, of {tokens}, for {self.cost(sums, currency)}"
+        if measure == "total_tokens":
+            return f"used {tokens} in {calls}, for {self.cost(sums, currency)}"
+        verb = "cost" if self.whose().startswith("calls") and not self.question.components else "spent"
+        return f"{verb} {self.sums(sums, currency)}"
+
+    def no_calls(self) -> str:
+        """That there were none of what is asked for."""
+        whose = self.whose()
+        return f"no {whose if whose.startswith('calls') else f'calls by {whose}'}" if whose else "nobody made any calls"
+
+    def cost(self, sums: Json, currency: str) -> str:
+        """Cost, in every currency in which there was any."""
+        others = [self.evidence.money(cost, other) for other, cost in (sums.get("other_costs") or {}).items()]
+        return joined([self.evidence.money(sums["cost"], currency), *others])
 
     def unpriced(self, totals: Json) -> str:
         """What is in no cost, as a sentence of its own; nothing if all is."""

@@ -69,8 +69,8 @@ async def alerts(asked: Asked) -> str:
     shown = found[: asked.question.top or 5]
     open_ones = [one for one in found if one["acknowledged_at"] is None]
     more = " or more" if page["next_cursor"] else ""
-    head = (f"{asked.evidence.count(found)}{more} alert{'' if len(found) == 1 else 's'}, of which nobody has taken note of "
-            f"{asked.evidence.count(open_ones)}; the latest:")  # fmt: skip
+    count, noted = asked.evidence.count(found), asked.evidence.count(open_ones)
+    head = f"{count}{more} alert{'' if len(found) == 1 else 's'}, not acknowledged of these {noted}; the latest:"
     return "\n".join([head, *(f"{asked.evidence.moment(one['raised_at'])}: {one['message']}" for one in shown)])
 
 
@@ -79,7 +79,9 @@ def chosen(asked: Asked, budgets: Sequence[Any]) -> tuple[list[Any], str]:
     question = asked.question
     found = [one for one in budgets if not question.budgets or one["name"] in question.budgets]
     if question.period and not question.budgets:
-        found = [one for one in found if one["period"] == question.period]
+        # "The daily budget" is the one of that name, if there is one.
+        named = [one for one in found if one["name"] == question.period]
+        found = named or [one for one in found if one["period"] == question.period]
     names = {
         "component": question.components,
         "model": question.models,
@@ -130,7 +132,8 @@ def _rule(rule: Any) -> str:
 def _standing(asked: Asked, one: Json) -> str:
     evidence, unit = asked.evidence, unit_of(one)
     available = Decimal(one["available"])
-    taken = f"{evidence.number(one['spent'])} of {evidence.money(one['limit'], unit)} spent, {evidence.number(one['held'])} held"
+    limit = evidence.money(one["limit"], unit)
+    taken = f"{evidence.number(one['spent'])} of {limit} spent, {evidence.number(one['held'])} held"
     if Decimal(one["unconfirmed"]):
         taken += f", {evidence.number(one['unconfirmed'])} unconfirmed"
     share = evidence.share(one["spent"], one["limit"])
@@ -147,8 +150,8 @@ def _until(asked: Asked, one: Json) -> str:
 
 def _terms(asked: Asked, one: Json) -> str:
     shadow = ", shadow" if one["shadow"] else ""
-    return (f"{one['name']}: {asked.evidence.money(one['limit'], unit_of(one))} {one['period']}, {one['policy']}{shadow}, "
-            f"for {scope_of(one)}.")  # fmt: skip
+    limit = asked.evidence.money(one["limit"], unit_of(one))
+    return f"{one['name']}: {limit} {one['period']}, {one['policy']}{shadow}, for {scope_of(one)}."
 
 
 def _outlook(asked: Asked, one: Json) -> str:

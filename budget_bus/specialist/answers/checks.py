@@ -27,7 +27,8 @@ async def denials(asked: Asked) -> str:
     if not found:
         return f"No check of {whose} was denied{' in that time' if question.spans else ''}, as far as the log goes."
     more = " or more" if page["next_cursor"] else ""
-    head = f"{evidence.count(found)}{more} check{'' if len(found) == 1 else 's'} of {whose} {'was' if len(found) == 1 else 'were'} denied; the latest:"
+    many = "check" if len(found) == 1 else "checks"
+    head = f"Of {whose} {evidence.count(found)}{more} {many} denied; the latest:"
     return "\n".join([head, *(_denial(asked, one) for one in found[: question.top or _SHOWN])])
 
 
@@ -51,9 +52,10 @@ def _denial(asked: Asked, one: Json) -> str:
     for budget in one["budgets"]:
         if budget["binding"]:
             unit = unit_of(budget)
+            limit, available = evidence.money(budget["limit"], unit), evidence.money(budget["available"], unit)
+            spent, held = evidence.number(budget["spent"]), evidence.number(budget["held"])
             said.append(
-                f"What binds is {budget['name']}: {evidence.number(budget['spent'])} spent and {evidence.number(budget['held'])} "
-                f"held of {evidence.money(budget['limit'], unit)}, {evidence.money(budget['available'], unit)} available."
+                f"What binds is {budget['name']}: {spent} spent and {held} held of {limit}, {available} available."
             )
     if one["resets_at"]:
         said.append(f"It frees up at {evidence.moment(one['resets_at'])}.")
@@ -89,7 +91,7 @@ class _Each:
 async def afford(asked: Asked) -> str:
     """
     Whether so many calls fit what is available of every budget that is about them. The cost of one is that of the
-    tokens that are stated, else what such calls have cost on average; nothing is asked of the decider, and nothing held.
+    tokens that are stated, else what such calls have cost on average. Nothing is asked of the decider, nothing is held.
     """
     each = await _stated(asked) if asked.question.tokens else await _average(asked)
     if isinstance(each, str):
@@ -102,22 +104,22 @@ async def afford(asked: Asked) -> str:
     rooms = [_room(asked, one, each, calls) for one in found]
     hard = [room for room in rooms if room.hard]
     fits = min((room.calls for room in hard if room.calls is not None), default=None)
-    head = _verdict(asked, calls, fits, model, component or "anybody", bool(rooms))
+    head = _verdict(asked, fits, model, limited=bool(rooms))
     return "\n".join([f"{head} {each.source}", *(room.line for room in rooms)])
 
 
-def _verdict(asked: Asked, calls: int | None, fits: int | None, model: str, who: str, limited: bool) -> str:
-    evidence = asked.evidence
+def _verdict(asked: Asked, fits: int | None, model: str, *, limited: bool) -> str:
+    evidence, calls = asked.evidence, asked.question.calls
+    of = f"of {model}{f' by {asked.question.components[0]}' if asked.question.components else ''}"
     if fits is None:
-        why = "only budgets that warn are about it" if limited else "no budget is about it"
-        return f"Yes: no hard limit holds {who} back from calls of {model}; {why}."
-    room = f"{evidence.number(fits)} call{'' if fits == 1 else 's'} of {model}"
+        why = "only budgets that refuse nothing are about them" if limited else "no budget is about them"
+        return f"Yes: no hard limit is in the way of calls {of}; {why}."
+    room = evidence.number(fits)
     if calls is None:
-        return f"{who} can make {room} now."
-    asked_for = evidence.asked(calls)
+        return f"{room} call{'' if fits == 1 else 's'} {of} fit{'s' if fits == 1 else ''} now."
     if calls <= fits:
-        return f"Yes: {who} can make {asked_for}; {room} would fit."
-    return f"No: {who} cannot make {asked_for}; {room} would fit."
+        return f"Yes: {evidence.asked(calls)} calls {of} fit; {room} would."
+    return f"No: {evidence.asked(calls)} calls {of} do not fit; {room} would."
 
 
 async def _average(asked: Asked) -> _Each | str:
@@ -142,8 +144,11 @@ async def _average(asked: Asked) -> _Each | str:
         else Decimal(row["requests"])
     )
     cost, tokens = evidence.quotient(row["cost"], priced), evidence.quotient(row["total_tokens"], row["requests"])
-    source = (f"One costs {evidence.money(cost, currency)} on average: from {asked.bounds(report)} {whose or 'everybody'} paid "
-              f"{evidence.money(row['cost'], currency)} for {asked.calls(int(priced))} of {key['provider']}/{key['model']}.")  # fmt: skip
+    paid = f"{evidence.money(row['cost'], currency)} for {asked.calls(int(priced))} of {key['provider']}/{key['model']}"
+    source = (
+        f"One costs {evidence.money(cost, currency)} on average: from {asked.bounds(report)} {whose or 'everybody'} "
+        f"paid {paid}."
+    )
     return _Each(key["provider"], key["model"], cost, tokens, source)
 
 
@@ -157,21 +162,30 @@ async def _stated(asked: Asked) -> _Each | str:
     prices = [one for one in told["items"] if not question.providers or one["provider"] in question.providers]
     if not prices:
         return f"No price is known for {wanted[0]}, so I cannot say."
-    one, tokens = prices[0], question.tokens
+    used = await _used_provider(asked, wanted[0])
+    one, tokens = next((one for one in prices if one["provider"] == used), prices[0]), question.tokens
     counts = {"input": tokens.get("input", 0), "output": tokens.get("output", tokens.get("total", 0))}
     parts, costs = [], []
     for kind, count in counts.items():
         if count:
             evidence.asked(count)
             costs.append(evidence.priced(count, one[kind]))
-            parts.append(
-                f"{evidence.number(count)} tokens at {evidence.money(one[kind], one['currency'])} for {one['per']} of {kind}"
-            )
+            rate = f"{evidence.money(one[kind], one['currency'])} for {one['per']} of {kind}"
+            parts.append(f"{evidence.number(count)} tokens at {rate}")
     if not costs:
         return "A call of no tokens costs nothing; say how many it takes."
     cost, total = evidence.total(costs), evidence.total([count for count in counts.values() if count])
     source = f"One costs {evidence.money(cost, one['currency'])}: {joined(parts)}."
     return _Each(one["provider"], one["model"], cost, total, source)
+
+
+async def _used_provider(asked: Asked, model: str) -> str | None:
+    """From whom that model was used most lately: several may offer it."""
+    start, end = asked.now.window(Period.MONTHLY, ago=1)[0], asked.now.at
+    report = await asked.usage(start, end, group_by=["provider"], model=[model], component=[])
+    rows = report["groups"]
+    provider: str | None = max(rows, key=lambda one: one["requests"])["key"]["provider"] if rows else None
+    return provider
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,10 +218,12 @@ def _room(asked: Asked, one: Json, each: _Each, calls: int | None) -> _Room:
     fits = int(evidence.whole(_left(asked, left), takes)) if takes else None
     line = f"{one['name']} ({one['policy']}): {evidence.money(_left(asked, left), unit)} available"
     if fits is not None:
-        line += f", at {evidence.money(takes, unit)} a call enough for {evidence.number(fits)}"
-    if calls is not None and takes:
+        a_call = "" if one["unit"] == "requests" else f" at {evidence.money(takes, unit)} a call"
+        line += f", enough for {evidence.number(fits)}{a_call}"
+    if calls is not None and takes and one["unit"] != "requests":
         evidence.asked(calls)
-        line += f"; {evidence.number(calls)} × {evidence.number(takes)} = {evidence.money(evidence.product(calls, takes), unit)}"
+        sum_of_all = evidence.money(evidence.product(calls, takes), unit)
+        line += f"; {evidence.number(calls)} * {evidence.number(takes)} = {sum_of_all}"
     return _Room(hard, fits, line + ".")
 
 

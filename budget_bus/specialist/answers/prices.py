@@ -75,14 +75,15 @@ def _per_1k(asked: Asked, row: Json) -> Decimal:
 
 def _cost_line(asked: Asked, per_token: Decimal, row: Json, currency: str) -> str:
     evidence, key = asked.evidence, row["key"]
-    return (f"{key['provider']}/{key['model']}: {evidence.money(per_token, currency)} a token "
-            f"({evidence.money(row['cost'], currency)} for {evidence.number(row['total_tokens'])} tokens).")  # fmt: skip
+    basis = f"{evidence.money(row['cost'], currency)} for {evidence.number(row['total_tokens'])} tokens"
+    return f"{key['provider']}/{key['model']}: {evidence.money(per_token, currency)} a token ({basis})."
 
 
 def _line(asked: Asked, one: Json) -> str:
     evidence, currency = asked.evidence, one["currency"]
-    said = (f"{one['provider']}/{one['model']}: {evidence.money(one['input'], currency)} for {one['per']} tokens of input, "
-            f"{evidence.money(one['output'], currency)} for {one['per']} of output")  # fmt: skip
+    rates = [evidence.money(one[kind], currency) for kind in ("input", "output")]
+    name, per = f"{one['provider']}/{one['model']}", one["per"]
+    said = f"{name}: {rates[0]} for {per} tokens of input, {rates[1]} for {per} of output"
     if one.get("cache_read") is not None:
         said += f", {evidence.money(one['cache_read'], currency)} for {one['per']} read from a cache"
     if one.get("tiers"):

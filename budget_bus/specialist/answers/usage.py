@@ -22,8 +22,9 @@ async def spend(asked: Asked) -> str:
     report = await asked.usage(asked.span.start, asked.span.end, group_by=[dimension] if dimension else [])
     whose, when = asked.whose(), asked.when(asked.span, report)
     if not report["totals"]["requests"]:
-        return f"{capital(when)}: {f'no calls by {whose}' if whose else 'nobody made any calls'}."
-    totals = f"{capital(when)} {whose or 'all together'} spent {asked.sums(report['totals'], report['currency'])}."
+        return f"{capital(when)}: {asked.no_calls()}."
+    said = asked.spent(report["totals"], report["currency"], asked.question.measure)
+    totals = f"{capital(when)} {whose or 'all together'} {said}."
     lines = [
         f"{_name(group, dimension)}: {asked.sums(group, report['currency'])}." for group in _ranked(report, "cost")
     ]
@@ -37,20 +38,18 @@ async def top(asked: Asked) -> str:
     report = await asked.usage(asked.span.start, asked.span.end, group_by=[dimension])
     when, rows = capital(asked.when(asked.span, report)), _ranked(report, measure, least=question.least)
     if not rows:
-        whose = asked.whose()
-        return f"{when}: {f'no calls by {whose}' if whose else 'nobody made any calls'}."
+        return f"{when}: {asked.no_calls()}."
     total, unit = report["totals"][measure], _unit(report, measure)
     first = [row for row in rows if Decimal(row[measure]) == Decimal(rows[0][measure])]
     names = [_name(row, dimension) for row in first[:_SHOWN]]
     share = evidence.share(rows[0][measure], total)
     each = " each" if len(first) > 1 else ""
-    word = "least" if question.least else "most"
+    word = "the least" if question.least else "the most"
     amount = evidence.money(rows[0][measure], unit)
     of_all = f", {share} of {evidence.money(total, unit)}" if share else ""
     whose = f" of {asked.whose()}" if asked.whose() else ""
-    lines = [
-        f"{when}{whose}, {joined(names)} {_VERBS[measure]} {word}: {amount}{each}{of_all}.{asked.unpriced(report['totals'])}"
-    ]
+    head = f"{when}{whose}, {joined(names)} {_VERBS[measure]} {word}: {amount}{each}{of_all}."
+    lines = [head + asked.unpriced(report["totals"])]
     shown = rows[: min(question.top or _SHOWN, _MOST)]
     if len(rows) > 1:
         lines += [f"{_name(row, dimension)}: {asked.sums(row, report['currency'])}." for row in shown]
@@ -128,5 +127,5 @@ def _unit(report: Json, measure: str) -> str:
 
 
 def _name(group: Json, dimension: str | None) -> str:
-    value: str | None = group["key"].get(dimension) if dimension else None
-    return value if value is not None else f"(no {(dimension or 'name').replace('_', ' ')})"
+    value = group["key"].get(dimension) if dimension else None
+    return str(value) if value is not None else f"(no {(dimension or 'name').replace('_', ' ')})"
