@@ -48,6 +48,7 @@ ENTRIES = {
     "alerts": Entry("alerts", "alerts", "List alerts, acknowledge them, or wait for new ones."),
     "holds": Entry("holds", "holds", "List what is set aside for calls, and give it back."),
     "decisions": Entry("decisions", "decisions", "List and show the answers that checks got."),
+    "changes": Entry("changes", "changes", "List who changed what, from what to what, newest first"),
     "debug": Entry("debug", "debug", "Find out why numbers are not what they should be."),
     "keys": Entry("keys", "keys", "Add, list and revoke the gateway's API keys."),
     "topics": Entry("topics", "topics", "Make and check the topics."),
