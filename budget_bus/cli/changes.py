@@ -35,7 +35,9 @@ def changes(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """
-    List who changed what, from what to what, newest first: limits, prices, settings, keys, acknowledged alerts.
+    List who changed what, from what to what, newest first.
+
+    Limits, prices, settings, keys, holds that an operator ended, acknowledged alerts, accepted losses.
 
     Example: budget changes --kind limit --kind key
     """
