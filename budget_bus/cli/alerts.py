@@ -44,6 +44,7 @@ def list_alerts(
 
 
 @alerts.command("ack")
+@alerts.command("acknowledge", hidden=True)  # the platform's word
 def acknowledge(
     alert_id: Annotated[list[UUID], typer.Argument(metavar="ALERT_ID...", help="As `budget alerts list` says.")],
 ) -> None:

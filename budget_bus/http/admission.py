@@ -83,6 +83,11 @@ class Keys:
         """Whether anybody needs a key."""
         return self._path is not None
 
+    def look(self) -> tuple[Key, ...]:
+        """The keys in force, read again if the file has changed."""
+        self._refresh()
+        return tuple(self._by_digest.values())
+
     def admit(self, connection: HTTPConnection, role: KeyRole | None) -> Principal:
         """
         Who sends this request, or wants this WebSocket, which needs *role*; what needs None is open to all.

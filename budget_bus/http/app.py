@@ -7,6 +7,7 @@ from starlette.routing import Mount
 
 from budget_bus.http import (
     alerts,
+    changes,
     check,
     config,
     dashboard,
@@ -54,6 +55,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *limit_reallocation.ENDPOINTS,
     *holds.ENDPOINTS,
     *alerts.ENDPOINTS,
+    *changes.ENDPOINTS,
     *config.ENDPOINTS,
     *decisions.ENDPOINTS,
     *integrations.ENDPOINTS,

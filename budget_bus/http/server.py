@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from budget_bus.errors import ConfigError
 from budget_bus.http.admission import Keys
 from budget_bus.http.app import agents_of, build_app
+from budget_bus.http.key_audit import keep_auditing
 from budget_bus.http.lag import LogEnds
 from budget_bus.http.pace import Pace
 from budget_bus.http.parts import Parts
@@ -71,12 +72,16 @@ async def gateway(settings: Settings) -> AsyncIterator[Starlette]:
                     ws_per_message_deflate=False,
                 )
             )
+            stopping = asyncio.Event()
             serving = asyncio.create_task(server.serve(sockets=[listener]))
+            auditing = asyncio.create_task(keep_auditing(parts, stopping))
             try:
                 yield app
             finally:
                 server.should_exit = True
+                stopping.set()
                 await serving
+                await auditing
 
 
 @asynccontextmanager

@@ -65,6 +65,14 @@ async def test_alerts_are_listed_and_acknowledged_once(served: Settings, client:
     (again,) = (await budget(served, "alerts", "list", "--all", "--format", "json")).json
     assert first == again != alert
     assert f"no alert {UUID}" in (await budget(served, "alerts", "ack", UUID, code=1)).err
+    (change,) = (await budget(served, "changes", "--kind", "alert", "--format", "json")).json
+    assert (change["actor"], change["kind"]) == ("http:127.0.0.1", "alert")
+    assert change["after"] == {**change["before"], "acknowledged": True}
+    assert change["before"]["alert_id"] == alert["alert_id"]
+    every = (await client.get("/api/changes?page_size=1")).json()
+    rest = (await client.get(f"/api/changes?cursor={every['next_cursor']}")).json()
+    assert [one["kind"] for one in (*every["items"], *rest["items"])][:2] == ["alert", "limit"]
+    assert (await client.get("/api/changes?kind=nothing")).status_code == 422
 
 
 async def test_an_alert_that_is_no_uuid_is_not_found(client: httpx2.AsyncClient) -> None:

@@ -180,6 +180,27 @@ async def test_the_snapshot_comes_first_then_usage_with_its_cost_and_balances(li
     assert {message["at"] for message in heard} == {usage["recorded_at"], balance["as_of"]}
 
 
+async def test_a_limit_is_told_when_it_is_made_changed_and_removed(live: Gateway) -> None:
+    async with live.feed("/ws?component=rhetor") as client, live.feed("/ws?component=apollo") as other:
+        await hear(client)
+        await hear(other)
+        budget_id = await live.limit(10, scope={"component": "rhetor"}, name="mine")
+        made = await hear_until(client, lambda heard: bool(of("limit", heard)))
+        await live.http.patch(f"/api/limits/{budget_id}", json={"limit": 20})
+        changed = await hear_until(client, lambda heard: bool(of("limit", heard)))
+        await live.http.delete(f"/api/limits/{budget_id}")
+        removed = await hear_until(client, lambda heard: bool(of("limit", heard)))
+        theirs = await live.limit(10, scope={"component": "apollo"})
+        (told,) = of("limit", await hear_until(other, lambda heard: bool(of("limit", heard))))
+    assert told["budget_id"] == theirs  # the other component's was not told here
+    (first,), (second,), (third,) = (of("limit", heard) for heard in (made, changed, removed))
+    assert [one["budget_id"] for one in (first, second, third)] == [budget_id] * 3
+    assert (first["before"], first["after"]["limit"], first["budget"]["available"]) == (None, "10", "10")
+    assert (second["before"]["limit"], second["after"]["limit"], second["budget"]["limit"]) == ("10", "20", "20")
+    assert (third["before"]["limit"], third["after"], third["budget"]) == ("20", None, None)
+    assert first["actor"] == "http:127.0.0.1"
+
+
 async def test_usage_is_told_once_whatever_is_sent_twice_or_cannot_be_used(live: Gateway) -> None:
     topic = live.bus.topic("usage.recorded")
     async with live.feed("/ws") as client:

@@ -135,3 +135,23 @@ async def test_a_feed_needs_a_key_that_may_read_and_a_browser_can_offer_it(serve
         # Never the key itself: what was chosen is told to whoever looks at the connection.
         assert heard.subprotocol == "budget.v1"
         assert '"snapshot"' in str(await heard.recv())
+
+
+async def test_keys_that_come_and_go_are_audited_once_whichever_gateway_notices(
+    served: Settings, pool: asyncpg.Pool
+) -> None:
+    second = served.model_copy(update={"port": free_port()})
+    async with gateway(second):
+        key = await in_force(served, "rhetor", "--role", "check", "--component", "rhetor")
+        await known(second, key)
+        await budget(served, "keys", "revoke", "rhetor", "--file", served.api_keys_file)
+        async with asyncio.timeout(30):
+            while await pool.fetchval("SELECT count(*) FROM change WHERE kind = 'key' AND after IS NULL") < 1:
+                pass
+    rows = await pool.fetch("SELECT before, after, actor FROM change WHERE kind = 'key' ORDER BY at, after IS NULL")
+    told = [(row["before"] or row["after"])["name"] + (" gone" if row["after"] is None else "") for row in rows]
+    assert told == ["ops", "rhetor", "rhetor gone"]
+    assert rows[1]["after"]["roles"] == ["check"]
+    assert rows[1]["after"]["components"] == ["rhetor"]
+    assert {row["actor"] for row in rows} == {"keys file"}
+    assert not any("sha256" in str(dict(row)) for row in rows)

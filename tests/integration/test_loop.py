@@ -372,3 +372,19 @@ async def test_an_idle_partition_keeps_its_watermark_behind_the_marker_of_a_tran
 
         await until(moved)
     assert await pool.fetchval("SELECT next_offset FROM bus_offset WHERE topic = $1 AND part = 0", TOPIC) == 1
+
+
+async def test_partitions_that_the_topic_has_lost_hold_no_watermark_back(
+    settings: Settings, pool: asyncpg.Pool, admin: AIOKafkaAdminClient, applied: Applied
+) -> None:
+    """The topic was made anew with fewer partitions: nobody will ever read the others again."""
+    async with pool.acquire() as db:
+        for part, seen in ((PARTS, "1 hour"), (PARTS + 1, "0 s")):
+            await fence.take(db, TOPIC, part, owner="before", start_offset=0)
+            await db.execute(
+                "UPDATE bus_offset SET seen_at = clock_timestamp() - $2::text::interval WHERE part = $1", part, seen
+            )
+    async with member(settings, pool, applied.apply):
+        await until(lambda: pool.fetchval("SELECT NOT EXISTS (SELECT FROM bus_offset WHERE part = $1)", PARTS))
+    # Whoever is at work on one knows of a partition that we do not know yet.
+    assert await pool.fetchval("SELECT owner_id FROM bus_offset WHERE part = $1", PARTS + 1) == "before"

@@ -353,6 +353,8 @@ function take({ type, payload }) {
     if (!known || known.window_start !== payload.window_start) { keep(numbers); return; }
     Object.assign(known, { limit: payload.limit, spent: payload.spent, held: payload.held, available: payload.available });
     showBudgets();
+  } else if (type === "limit") {
+    keep(numbers);
   } else if (type === "alert") {
     state.alerts.set(payload.alert_id, payload);
     showAlerts();

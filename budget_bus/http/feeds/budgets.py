@@ -1,4 +1,4 @@
-"""/ws: the budgets, then each event as it comes into the books, and each balance as it moves."""
+"""/ws: the budgets, then each event as it comes into the books, each balance as it moves, each limit as it changes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import structlog
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import BudgetUnavailable
-from budget_bus.events.facts import BudgetUpdated
-from budget_bus.events.topics import BUDGET_UPDATES
+from budget_bus.events.facts import BudgetChanged, BudgetUpdated
+from budget_bus.events.topics import BUDGET_CHANGES, BUDGET_UPDATES
 from budget_bus.http.budgets import BudgetView, concerns, views
 from budget_bus.http.feeds.feed import Message, Publish, Told, Wants
 from budget_bus.http.feeds.outgoing import Outgoing
@@ -44,34 +44,54 @@ class BudgetSnapshot(BaseModel):
     budgets: list[BudgetView]
 
 
+class LimitChanged(BudgetChanged):
+    """A limit was made, changed or, with `after` null, removed; `budget` is as in the snapshot, null if it is gone."""
+
+    budget_id: UUID
+    budget: BudgetView | None
+
+
 class BudgetReader:
-    """Usage from the books and balances from budget.updates."""
+    """Usage from the books, balances from budget.updates, limits from budget.changes."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._usage = BookedUsage(parts)
         self._updates: Follower | None = None
+        self._changes: Follower | None = None
         self._budgets: dict[UUID, Budget] = {}
+        self._seen: dict[UUID, Budget] = {}  # also those that are gone
         self._version = 0
 
     async def open(self) -> None:
         """As `Reader.open`."""
         await self._usage.open()
-        updates = await self._parts.bus.follower(BUDGET_UPDATES)
-        await updates.start()
-        self._updates = updates
+        await self._look_up()
+        try:
+            self._updates = await self._followed(BUDGET_UPDATES)
+            self._changes = await self._followed(BUDGET_CHANGES)
+        except BaseException:
+            await self.close()
+            raise
 
     async def run(self, publish: Publish) -> None:
         """As `Reader.run`."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tell_usage(publish))
             group.create_task(self._tell_balances(publish))
+            group.create_task(self._tell_limits(publish))
 
     async def close(self) -> None:
         """As `Reader.close`."""
         await self._usage.close()
-        if self._updates is not None:
-            await self._updates.stop()
+        for follower in (self._updates, self._changes):
+            if follower is not None:
+                await follower.stop()
+
+    async def _followed(self, topic: str) -> Follower:
+        follower = await self._parts.bus.follower(topic)
+        await follower.start()
+        return follower
 
     async def _tell_usage(self, publish: Publish) -> None:
         while True:
@@ -98,18 +118,48 @@ class BudgetReader:
                 publish(Told(message.model_dump_json(), key=place, budget=self._budgets.get(update.budget_id)))
             await asyncio.sleep(_BREATH_S if updates else 0)
 
+    async def _tell_limits(self, publish: Publish) -> None:
+        assert self._changes is not None  # noqa: S101  # open comes first
+        while True:
+            for change in facts(BudgetChanged, await self._changes.read()):
+                said = change.after or change.before or {}
+                if change.kind in ("limit", "allocation") and "budget_id" in said:
+                    await self._tell_limit(publish, change, UUID(said["budget_id"]))
+
+    async def _tell_limit(self, publish: Publish, change: BudgetChanged, budget_id: UUID) -> None:
+        await self._read_budgets()
+        budget = self._budgets.get(budget_id)
+        payload = LimitChanged(
+            **change.model_dump(), budget_id=budget_id, budget=await self._shown(budget) if budget else None
+        )
+        message = Message(type="limit", at=change.at, payload=payload)
+        # Of one that is gone, the scope that it had tells who wants to know.
+        publish(Told(message.model_dump_json(), budget=self._seen.get(budget_id)))
+
+    async def _shown(self, budget: Budget) -> BudgetView | None:
+        while True:
+            try:
+                return (await views(self._parts, [budget]))[0]
+            except Exception as error:
+                _must_pass(error)
+                await asyncio.sleep(_PAUSE_S)
+
     async def _read_budgets(self) -> None:
         """Know the scopes as they are now; waits for a database that is away."""
         while True:
             try:
-                version = await catalogue_version(self._parts.pool)
-                if version != self._version:
-                    budgets = await limits.list_limits(self._parts.pool)
-                    self._budgets, self._version = {budget.budget_id: budget for budget in budgets}, version
+                await self._look_up()
                 return
             except Exception as error:
                 _must_pass(error)
                 await asyncio.sleep(_PAUSE_S)
+
+    async def _look_up(self) -> None:
+        version = await catalogue_version(self._parts.pool)
+        if version != self._version:
+            budgets = await limits.list_limits(self._parts.pool)
+            self._budgets, self._version = {budget.budget_id: budget for budget in budgets}, version
+            self._seen |= self._budgets
 
 
 def _must_pass(error: Exception) -> None:

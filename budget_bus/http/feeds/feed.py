@@ -28,7 +28,7 @@ log = structlog.get_logger()
 class Message(BaseModel):
     """What a client receives. `at` is when the fact came about, for a `snapshot` when it was taken."""
 
-    type: Literal["snapshot", "usage", "balance", "alert"]
+    type: Literal["snapshot", "usage", "balance", "limit", "alert"]
     at: datetime
     payload: SerializeAsAny[BaseModel]
 

@@ -182,6 +182,7 @@ class Bus:
 
     def __init__(self) -> None:
         self.sent: list[Any] = []
+        self.actors: list[str | None] = []
 
     async def ask(self, question: check.CheckBody, *, timeout_s: float) -> bytes:
         self.sent.append(question.component)
@@ -191,11 +192,13 @@ class Bus:
         self.sent += [event.component for event in events]
         return []
 
-    async def release_hold(self, request_id: UUID, *, component: str, reason: str | None) -> None:
+    async def release_hold(self, request_id: UUID, *, component: str, reason: str | None, actor: str | None) -> None:
         self.sent.append(component)
+        self.actors.append(actor)
 
-    async def extend_hold(self, request_id: UUID, *, component: str, expires_at: datetime) -> None:
+    async def extend_hold(self, request_id: UUID, *, component: str, expires_at: datetime, actor: str | None) -> None:
         self.sent.append(component)
+        self.actors.append(actor)
 
 
 def _event(component: str) -> dict[str, Any]:
@@ -263,6 +266,17 @@ async def test_without_the_binding_the_same_would_be_sent(
     async with bound_client(Keys(path), bus, monkeypatch, "hermes") as client:
         assert (await client.post(url, json=body("hermes"), headers=bearer(key))).status_code in (200, 202)
     assert "hermes" in bus.sent
+
+
+async def test_an_operator_is_named_to_the_audit_and_a_component_is_not(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    component, operator, bus = add(path, "rhetor", KeyRole.CHECK), add(path, "ops", KeyRole.ADMIN), Bus()
+    async with bound_client(Keys(path), bus, monkeypatch, "rhetor") as client:
+        for key in (component, operator):
+            await client.post(f"/api/holds/{HOLD}/release", json={}, headers=bearer(key))
+            await client.post(f"/api/holds/{HOLD}/extend", json={"ttl_s": 60}, headers=bearer(key))
+    assert bus.actors == [None, None, "key:ops", "key:ops"]
 
 
 async def test_a_bound_key_reads_what_all_may_read(path: Path) -> None:
