@@ -22,6 +22,7 @@ def ask(
     body: Mapping[str, Any] | None = None,
     query: Mapping[str, Any] | None = None,
     content: bytes | None = None,
+    timeout_s: float = _TIMEOUT_S,
 ) -> tuple[int, Any]:
     """
     Send one request and return the status and the JSON of the answer, None for an empty one.
@@ -39,7 +40,7 @@ def ask(
     key = settings.api_key.get_secret_value() if settings.api_key else None
     try:
         # Proxies of the environment are for the web, not for the service beside us.
-        with httpx2.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False) as client:
+        with httpx2.Client(base_url=url, timeout=timeout_s, trust_env=False) as client:
             response = client.request(
                 method,
                 path,

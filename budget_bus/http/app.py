@@ -24,6 +24,7 @@ from budget_bus.http import (
     reconciliation,
     record,
     reports,
+    simulate,
     status,
     usage,
 )
@@ -53,6 +54,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *prices.ENDPOINTS,
     *price_comparison.ENDPOINTS,
     *reconciliation.ENDPOINTS,
+    *simulate.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -42,6 +42,7 @@ class Parts:
     started_s: float = field(default_factory=time.monotonic)
     # An export keeps a connection for as long as its reader takes, so there are always some left for others.
     exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    simulating: asyncio.Lock = field(default_factory=asyncio.Lock)  # one replay at a time
     consumed: set[str] = field(default_factory=set)  # the topics whose consumers have been seen at work
 
 

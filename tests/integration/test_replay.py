@@ -34,7 +34,7 @@ def assert_same(outcome: Outcome, at_least: int) -> None:
 
 
 async def test_the_real_past_with_todays_limits_is_what_production_decided(pool: asyncpg.Pool) -> None:
-    story = await lived(pool, 120)
+    story = await lived(pool, 70)
     await story.books.assert_exact()
     outcome = await replayed(pool, NOON, story.clock.at)
     assert_same(outcome, 1000)
