@@ -44,6 +44,9 @@ ENTRIES = {
     ),
     "ask": Entry("ask", "ask", "Ask the budget specialist, in plain English."),
     "optimize": Entry("optimize", "optimize", "Suggest what would save money, and limits that would do better."),
+    "simulate": Entry(
+        "simulate", "simulate", "Replay a range of the past against what is proposed; with no proposal, as it was."
+    ),
     "mcp": Entry("mcp", "mcp", "Serve the tools for agents on standard input and output (Model Context Protocol)"),
     "limits": Entry("limits", "limits", "List, set and remove budgets."),
     "config": Entry("config", "config", "List, get, set and unset the run-time settings."),

@@ -29,6 +29,7 @@ from budget_bus.http import (
     record,
     report_schedules,
     reports,
+    simulate,
     status,
     usage,
 )
@@ -63,6 +64,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *price_updates.ENDPOINTS,
     *price_comparison.ENDPOINTS,
     *reconciliation.ENDPOINTS,
+    *simulate.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -57,6 +57,7 @@ class Parts:
     exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     # Suggestions read the ledger more than once, which one at a time may do.
     optimizing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    simulating: asyncio.Lock = field(default_factory=asyncio.Lock)  # one replay at a time
     consumed: set[str] = field(default_factory=set)  # the topics whose consumers have been seen at work
 
 
