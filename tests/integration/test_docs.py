@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -77,11 +77,12 @@ class Place:
 
     directory: Path
     port: int
+    ai_port: int = field(default_factory=free_port)
 
     @property
     def environ(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "BUDGET_PORT": str(self.port)}
+        return {**os.environ, "PATH": path, "BUDGET_PORT": str(self.port), "BUDGET_AI_PORT": str(self.ai_port)}
 
     async def run(self, *command: str) -> str:
         """What *command* prints; it must end well."""

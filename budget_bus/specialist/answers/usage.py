@@ -123,7 +123,7 @@ def _ranked(report: Json, measure: str, *, least: bool = False) -> list[Any]:
 
 
 def _unit(report: Json, measure: str) -> str:
-    return {"cost": report["currency"], "requests": "calls", "total_tokens": "tokens"}[measure]
+    return str(report["currency"]) if measure == "cost" else {"requests": "calls", "total_tokens": "tokens"}[measure]
 
 
 def _name(group: Json, dimension: str | None) -> str:
