@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -77,12 +77,11 @@ class Place:
 
     directory: Path
     port: int
-    ai_port: int = field(default_factory=free_port)
 
     @property
     def environ(self) -> dict[str, str]:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return {**os.environ, "PATH": path, "BUDGET_PORT": str(self.port), "BUDGET_AI_PORT": str(self.ai_port)}
+        return {**os.environ, "PATH": path, "BUDGET_PORT": str(self.port)}
 
     async def run(self, *command: str) -> str:
         """What *command* prints; it must end well."""
@@ -142,7 +141,7 @@ async def _up(place: Place) -> AsyncIterator[Place]:
     up = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _UP, "up"),
         cwd=place.directory,
-        env={**place.environ, REQUIRE: "1"},
+        env={**place.environ, REQUIRE: "1", "BUDGET_AI_PORT": str(free_port())},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
