@@ -67,7 +67,7 @@ async def run(settings: Settings, say: Say, *, environ: Mapping[str, str] | None
     with state.locked(data_dir):
         check_exposure(settings)
         _check_port(settings.host, settings.port, "BUDGET_PORT")
-        _check_port(LOOPBACK, settings.ai_port, "BUDGET_AI_PORT")
+        settings = _with_ai_port(settings, say)
         supervisor = Supervisor(data_dir / "logs", say)
         _rotate(supervisor.logs)
         try:
@@ -192,6 +192,17 @@ def _running(
         metrics_ports=metrics_ports,
         ai_port=settings.ai_port,
     )
+
+
+def _with_ai_port(settings: Settings, say: Say) -> Settings:
+    """A port that was asked for must be had; the default is as good as another, for stacks that run side by side."""
+    if "ai_port" in settings.model_fields_set:
+        _check_port(LOOPBACK, settings.ai_port, "BUDGET_AI_PORT")
+        return settings
+    port = free_port(preferred=settings.ai_port, avoid=[settings.port])
+    if port != settings.ai_port:
+        say(f"port {settings.ai_port} is in use: the specialist listens on {port} (BUDGET_AI_PORT sets its port)")
+    return settings.model_copy(update={"ai_port": port})
 
 
 def _check_port(host: str, port: int, variable: str) -> None:

@@ -16,7 +16,7 @@ from budget_bus.specialist.periods import Now
 from budget_bus.specialist.protocol import QUESTION_CHARS
 from budget_bus.specialist.question import Question, understand
 
-_MOST_TURNS: Final = 20
+_MOST_TURNS: Final = 5
 _YES = re.compile(r"\W*(?:yes|yep|yeah|right|correct|sure|exactly|i did|that one)\b", re.IGNORECASE)
 _ANSWERS: Final[Mapping[str, Callable[[Asked], Awaitable[str]]]] = {
     "afford": checks.afford,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Final
 
 from budget_bus.mcp.tools import Tools
@@ -17,7 +18,8 @@ from budget_bus.specialist.words import BEFORE_NAMES, is_known
 KINDS: Final = ("component", "model", "provider", "user", "task_type", "budget")
 REMEMBERED: Final = timedelta(days=90)
 _ALIKE: Final = 0.7
-_MOST_UNKNOWN: Final = 4  # each is compared with every name
+_LONGER: Final = 3
+_MOST_COMPARED: Final = 12  # words of a question, each with every name that is like it
 _WORD = re.compile(r"(?<![\w'])[^\W_][\w.:/@-]*(?<![.:/-])", re.UNICODE)
 _QUOTED = re.compile(r"[\"“”`]([^\"“”`]{1,200})[\"“”`]|(?<!\w)'([^']{1,200})'(?!\w)")
 _PART = re.compile(r"[^\W_]+", re.UNICODE)
@@ -41,7 +43,7 @@ class Found:
     rest: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Names:
     """The names of each kind, most used first."""
 
@@ -77,7 +79,7 @@ class Names:
         every = {name.lower(): kind for kind in reversed(KINDS) for name in self.of.get(kind, ())}
         lower = found.rest.lower()
         for name in sorted((name for name in every if name in lower), key=len, reverse=True):
-            pattern = re.compile(rf"(?<![\w-]){re.escape(name)}(?:'s)?(?![\w-]|\.\w)", re.IGNORECASE)
+            pattern = re.compile(rf"(?<![\w-]){re.escape(name)}(?:'?s)?(?![\w-]|\.\w)", re.IGNORECASE)
             for match in pattern.finditer(found.rest):
                 before = found.rest[: match.start()].lower()
                 kind = _stated(before)
@@ -101,29 +103,41 @@ class Names:
 
     def _models_with(self, word: str) -> list[str]:
         wanted = _PART.findall(word)
-        return [name for name in self.of.get("model", ()) if wanted and _within(wanted, _PART.findall(name.lower()))]
+        bare = "".join(wanted)  # gpt4o is gpt-4o
+        parts = {name: _PART.findall(name.lower()) for name in self.of.get("model", ())}
+        return [name for name, own in parts.items() if wanted and (_within(wanted, own) or "".join(own) == bare)]
 
     def _unknown(self, found: Found) -> None:
+        compared = 0
         for match in _WORD.finditer(found.rest):
             word = match.group().lower().removesuffix("'s")
             if is_known(word) or word[0].isdigit() or len(word) < 2:
                 continue
-            if len(found.unknown) >= _MOST_UNKNOWN:
+            compared += 1
+            if compared > _MOST_COMPARED:
                 return
             before = found.rest[: match.start()].lower()
             meant = self._alike(word) if len(word) > 2 else ()
             if meant or BEFORE_NAMES.search(before):
                 found.unknown.append(Unknown(match.group(), meant, _stated(before)))
 
-    def _alike(self, word: str) -> tuple[str, ...]:
-        by_word: dict[str, str] = {}
+    @cached_property
+    def _spellings(self) -> Mapping[str, str]:
+        """What may be misspelt -> the name: the names themselves, and the parts of a model's."""
+        found: dict[str, str] = {}
         for kind in reversed(KINDS):
             for name in self.of.get(kind, ()):
                 parts = _PART.findall(name.lower()) if kind == "model" else []
-                by_word |= {part: name for part in parts if len(part) > 3 and not part.isdigit()}
-                by_word[name.lower()] = name
-        close = get_close_matches(word.lower(), by_word, n=3, cutoff=_ALIKE)
-        return tuple(dict.fromkeys(by_word[one] for one in close))
+                found |= {part: name for part in parts if len(part) > 3 and not part.isdigit()}
+                found[name.lower()] = name
+        return found
+
+    def _alike(self, word: str) -> tuple[str, ...]:
+        # A slip rarely moves the first letter far or changes the length much; all names would take seconds.
+        wanted = word.lower()
+        like = [one for one in self._spellings if wanted[0] in one[:2] and abs(len(one) - len(wanted)) <= _LONGER]
+        close = get_close_matches(wanted, like, n=3, cutoff=_ALIKE)
+        return tuple(dict.fromkeys(self._spellings[one] for one in close))
 
 
 def _stated(before: str) -> str | None:

@@ -89,8 +89,8 @@ def _this(now: Now, found: re.Match[str]) -> Span:
 
 def _last(now: Now, found: re.Match[str]) -> Span | None:
     unit = found["unit"]
-    if unit == "day":
-        return _rolling(now, "day", 1)
+    if unit in ("hour", "day"):
+        return _rolling(now, unit, 1)
     return _window(now, _UNITS[unit], f"last {unit}", f"the {unit} before", ago=1)
 
 

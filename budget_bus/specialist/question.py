@@ -12,7 +12,7 @@ from budget_bus.specialist.grammar import DIMENSIONS, FOLLOWS, INTENTS, MEASURES
 from budget_bus.specialist.names import Names, Unknown
 from budget_bus.specialist.periods import ADJECTIVES, Now, Span, find_spans
 
-_MOST_TURNS: Final = 20
+_MOST_TURNS: Final = 4  # so many follow-ups in a row are understood
 _MOST_CALLS: Final = 10**9
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _N = r"(\d[\d,]*(?:\.\d+)?)\s?(k|m|thousand|million)?"
@@ -31,6 +31,7 @@ _ODD_PERIOD = re.compile(
     r"\b\d{4}-\d|\b\d{1,2}[/.]\d{1,2}\b|\bquarters?\b|\bfortnights?\b|\bweekends?\b|\btomorrow\b|\byears?\b"
     r"|\bnext (?:hour|day|week|month)\b|\bdecades?\b|\b(?:morning|afternoon|evening|noon|midnight)\b"
 )
+_AVERAGE = re.compile(r"\b(?:average|mean|per (?:call|request)|(?:a|each) (?:call|request)|unit costs?)\b")
 _ME = re.compile(r"\b(?:i|me|my|mine|we|us|our)\b")
 
 
@@ -54,6 +55,7 @@ class Question:
     tokens: dict[str, int] = field(default_factory=dict)
     top: int | None = None
     least: bool = False
+    average: bool = False
     request_id: str | None = None
     unknown: tuple[Unknown, ...] = ()
     odd_period: bool = False
@@ -72,7 +74,7 @@ def understand(text: str, before: Sequence[str], names: Names, now: Now, *, comp
     """
     asked = _read(text, names, now, component)
     if before and (asked.intent is None or _goes_on(text, asked)) and _says_something(asked):
-        earlier = understand(before[-1], before[:-1][-_MOST_TURNS:], names, now, component=component)
+        earlier = understand(before[-1], before[-_MOST_TURNS:-1], names, now, component=component)
         if earlier.intent is not None:
             return _over(earlier, asked)
     return asked
@@ -131,6 +133,7 @@ def _read(text: str, names: Names, now: Now, component: str | None) -> Question:
         calls=calls,
         tokens=tokens,
         top=int(top.group(1)) if top else None,
+        average=bool(_AVERAGE.search(words)),
         least=bool(_LEAST.search(words)),
         request_id=str(UUID(ids[0])) if ids else None,
         unknown=tuple({one.word: one for one in found.unknown}.values()),

@@ -14,7 +14,7 @@ from budget_bus.specialist.desk import Desk
 from budget_bus.specialist.llm import Llm
 from budget_bus.specialist.server import Patience, Server
 
-_GATEWAY_S: Final = 60.0
+_GATEWAY_S: Final = 20.0
 _MODEL_S: Final = 120.0
 _CALLED: Final = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - where it listens is not where it is called
 

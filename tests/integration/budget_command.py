@@ -39,6 +39,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "BUDGET_TOPIC_PREFIX": settings.topic_prefix,
         "BUDGET_HOST": settings.host,
         "BUDGET_PORT": str(settings.port),
+        "BUDGET_AI_PORT": str(settings.ai_port),
     }
 
 

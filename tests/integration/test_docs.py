@@ -141,7 +141,7 @@ async def _up(place: Place) -> AsyncIterator[Place]:
     up = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _UP, "up"),
         cwd=place.directory,
-        env={**place.environ, REQUIRE: "1"},
+        env={**place.environ, REQUIRE: "1", "BUDGET_AI_PORT": str(free_port())},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

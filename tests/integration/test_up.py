@@ -99,6 +99,8 @@ async def test_it_reaches_ready_heals_and_leaves_nothing_behind(directory: Path)
         assert stack.pid == up.process.pid
         told = "\n".join(up.lines)
         assert stack.bootstrap_servers in told
+        assert f"budget ask: 127.0.0.1:{stack.ai_port} (the budget specialist)" in told
+        assert "nobody made any calls" in await _asked(port, up.directory)
 
         settler = next(pid for pid, words in up.children().items() if words.endswith("serve settler"))
         os.kill(settler, signal.SIGKILL)
@@ -155,6 +157,31 @@ async def test_a_port_in_use_is_one_clear_line(directory: Path) -> None:
     assert up.process.returncode == 1
     expected = f"error: port {port} of 127.0.0.1 is in use by another program; set BUDGET_PORT to a free port"
     assert output.strip() == expected
+
+
+async def test_a_port_of_the_specialist_in_use_names_its_setting(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+    taken = server.sockets[0].getsockname()[1]
+    monkeypatch.setenv("BUDGET_AI_PORT", str(taken))
+    async with server, budget_up(directory, free_port()) as up:
+        output = await up.rest()
+    assert up.process.returncode == 1
+    expected = f"error: port {taken} of 127.0.0.1 is in use by another program; set BUDGET_AI_PORT to a free port"
+    assert output.strip() == expected
+
+
+async def _asked(port: int, directory: Path) -> str:
+    """What `budget ask` says in the directory of the stack, which tells it where the specialist listens."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "budget_bus.cli", "ask", "who spent most today?"),
+        env={**os.environ, "BUDGET_PORT": str(port), "BUDGET_DATA_DIR": str(directory)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), _STOP_S)
+    return output.decode()
 
 
 async def _answers(port: int) -> None:

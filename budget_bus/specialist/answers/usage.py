@@ -24,11 +24,19 @@ async def spend(asked: Asked) -> str:
     if not report["totals"]["requests"]:
         return f"{capital(when)}: {asked.no_calls()}."
     said = asked.spent(report["totals"], report["currency"], asked.question.measure)
-    totals = f"{capital(when)} {whose or 'all together'} {said}."
+    totals = f"{capital(when)} {whose or 'all together'} {said}{_average(asked, report)}."
     lines = [
         f"{_name(group, dimension)}: {asked.sums(group, report['currency'])}." for group in _ranked(report, "cost")
     ]
     return "\n".join([totals + asked.unpriced(report["totals"]), *(lines[:_MOST] if dimension else ())])
+
+
+def _average(asked: Asked, report: Json) -> str:
+    totals = report["totals"]
+    if not asked.question.average or totals["unpriced_requests"]:
+        return ""
+    each = asked.evidence.quotient(totals["cost"], totals["requests"])
+    return f", on average {asked.evidence.money(each, report['currency'])} a call"
 
 
 async def top(asked: Asked) -> str:
@@ -123,7 +131,7 @@ def _ranked(report: Json, measure: str, *, least: bool = False) -> list[Any]:
 
 
 def _unit(report: Json, measure: str) -> str:
-    return {"cost": report["currency"], "requests": "calls", "total_tokens": "tokens"}[measure]
+    return str(report["currency"]) if measure == "cost" else {"requests": "calls", "total_tokens": "tokens"}[measure]
 
 
 def _name(group: Json, dimension: str | None) -> str:
