@@ -95,7 +95,8 @@ SECOND_EXAMPLE = """
 async def served(kafka: str, settings: Settings) -> AsyncIterator[Settings]:
     await apply_topics(settings)
     here = settings.model_copy(update={"host": "127.0.0.1", "port": free_port(), "check_timeout_ms": 30_000})
-    async with settler(settings), decider(settings), gateway(here):
+    async with settler(settings), decider(settings) as asked, gateway(here):
+        await asked.ready.wait()
         yield here
 
 
