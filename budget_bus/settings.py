@@ -188,6 +188,7 @@ class Settings(BaseSettings):
     cors_origins: Origins | None = None
     rate_limit_per_s: int | None = Field(None, ge=1, le=1_000_000)
     api_key: ApiKey | None = None
+    hermes_url: HttpUrl | None = None
 
     notify_webhook_url: HttpUrl | None = None
     notify_webhook_secret: WebhookSecret | None = None

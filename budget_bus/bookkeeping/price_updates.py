@@ -17,6 +17,7 @@ from budget_bus.errors import BudgetUnavailable, Rejected
 from budget_bus.providers import data
 from budget_bus.providers.merging import Changed, merge
 from budget_bus.store import price_data
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.price_data import Change, Review
 
 log = structlog.get_logger()
@@ -105,6 +106,10 @@ async def decide(
             change = Change(provider, model, review.before, review.after, review.reason)
             source = kept.source if kept else data.BUNDLED
             await price_data.put(connection, document, [change], source=source, actor=actor, at=at)
+        else:
+            what = {"provider": provider, "model": model, "reason": review.reason}
+            before, after = ({**what, "review": state} for state in ("waiting", "rejected"))
+            await note(connection, Noted("price", before, after, f"{provider}/{model}"), actor=actor, at=at)
     return review
 
 

@@ -52,7 +52,7 @@ ENTRIES = {
     "config": Entry("config", "config", "List, get, set and unset the run-time settings."),
     "allocate": Entry("allocate", "allocate", "Give components parts of a budget, list them, and take them back."),
     "calc-cost": Entry("recommend", "calc_cost", "Say what a call would cost at most: what a check would hold."),
-    "recommend": Entry("recommend", "recommend", "List the models that fit the budgets, cheapest first"),
+    "recommend": Entry("recommend", "recommend", "List the models that fit the budgets, cheapest first."),
     "prices": Entry("prices", "prices", "List prices, set your own, and update the price data."),
     "reconcile": Entry("reconcile", "reconcile", "Compare the books with what providers say that they charged."),
     "alerts": Entry("alerts", "alerts", "List alerts, acknowledge them, or wait for new ones."),

@@ -73,7 +73,9 @@ def recommend(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """
-    List the models that fit the budgets, cheapest first: the one that you mean, its equivalents, and what is suggested.
+    List the models that fit the budgets, cheapest first.
+
+    They are the one that you mean, its equivalents (`budget config`), --alternative, and what the service suggests.
 
     Example: budget recommend openai gpt-4o --input-tokens 4000 --alternative anthropic/claude-sonnet-4-5
     """

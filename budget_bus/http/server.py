@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from budget_bus.errors import ConfigError
 from budget_bus.http.admission import Keys
 from budget_bus.http.app import agents_of, build_app
+from budget_bus.http.hermes import keep_registered
 from budget_bus.http.key_audit import keep_auditing
 from budget_bus.http.lag import LogEnds
 from budget_bus.http.pace import Pace
@@ -74,14 +75,15 @@ async def gateway(settings: Settings) -> AsyncIterator[Starlette]:
             )
             stopping = asyncio.Event()
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            auditing = asyncio.create_task(keep_auditing(parts, stopping))
+            beside = (keep_auditing(parts, stopping), keep_registered(settings, stopping))
+            working = [asyncio.create_task(work) for work in beside]
             try:
                 yield app
             finally:
                 server.should_exit = True
                 stopping.set()
                 await serving
-                await auditing
+                await asyncio.gather(*working)
 
 
 @asynccontextmanager

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from budget_bus.store.changes import Noted, note
 from budget_bus.store.sql import queries
 
 _SQL = queries("invoices")
@@ -45,7 +46,7 @@ async def replace(
     actor: str,
 ) -> int:
     """
-    Take *lines* (day, item, model, currency, nanos) for all that is known of *days*, in one transaction.
+    Take *lines* (day, item, model, currency, nanos) for all that is known of *days*, in one transaction, audited.
 
     Returns:
         How many lines are new or others than before; the same export again changes none.
@@ -55,7 +56,11 @@ async def replace(
         columns: list[Any] = [list(column) for column in zip(*lines, strict=True)] if lines else [[]] * 5
         removed = await connection.fetch(_SQL["remove"], provider, list(days), columns[0], columns[1], columns[3])
         changed = await connection.fetch(_SQL["put"], provider, *columns, actor)
-    return len(changed) + len(removed)
+        if count := len(changed) + len(removed):
+            told = {"first_day": str(min(days)), "last_day": str(max(days)), "changed_lines": count}
+            after = {"invoice": {"provider": provider, **told}}
+            await note(connection, Noted("config", None, after, "invoice"), actor=actor, at=datetime.now(UTC))
+    return count
 
 
 async def invoiced(pool: asyncpg.Pool, start: date, end: date, providers: Sequence[str]) -> list[Invoiced]:

@@ -52,6 +52,9 @@ async def test_the_demo_shows_a_denial_an_alert_and_a_model_without_a_price(
     assert await pool.fetchval("SELECT count(*) FROM alert") > 0
     assert await pool.fetchval("SELECT count(*) FROM hold WHERE state = 'open'") == 0
     await Books(pool).assert_exact()
+    # What is there now is the demo's own, so it does not ask.
+    again = (await budget(served, "demo", "--seconds", 1, "--rate", 2)).out
+    assert "2 calls:" in again
 
 
 async def test_the_past_is_filled_once_and_the_limits_go_again(served: Settings, pool: asyncpg.Pool) -> None:

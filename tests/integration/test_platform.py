@@ -95,7 +95,8 @@ SECOND_EXAMPLE = """
 async def served(kafka: str, settings: Settings) -> AsyncIterator[Settings]:
     await apply_topics(settings)
     here = settings.model_copy(update={"host": "127.0.0.1", "port": free_port(), "check_timeout_ms": 30_000})
-    async with settler(settings), decider(settings), gateway(here):
+    async with settler(settings), decider(settings) as asked, gateway(here):
+        await asked.ready.wait()
         yield here
 
 
@@ -114,6 +115,26 @@ async def run(code: str, settings: Settings) -> str:
 async def test_every_command_works(served: Settings) -> None:
     for command in COMMANDS:
         await budget(served, *command.split(), BUDGET_PRICE_UPDATE_URL="http://127.0.0.1:9/data.json")
+
+
+async def test_the_commands_of_the_platforms_old_command_line_work(served: Settings) -> None:
+    await budget(served, "set-limit", "daily", "10", "--tier", "remote_heavyweight", "--policy-type", "hard_limit")
+    await budget(served, "set-limit", "monthly", "10")
+    made = (await budget(served, "allocate", "create", "monthly", "30", "--component", "rhetor")).out
+    assert "30 % of monthly, 3 USD monthly" in made
+    (part,) = (await budget(served, "allocate", "list", "--format", "json")).json
+    assert (part["parent_name"], part["scope"], part["limit"]) == ("monthly", {"component": "rhetor"}, "3")
+    assert "is no allocation" in (await budget(served, "allocate", "release", "monthly", code=1)).err
+    assert part["budget_id"] in (await budget(served, "allocate", "release", part["budget_id"])).out
+    call = ("openai", "gpt-4o", "--input-tokens", 1000, "--output-tokens", 200, "--format", "json")
+    (cost,) = (await budget(served, "calc-cost", *call)).json
+    assert (cost["estimated_cost"], cost["price_status"]) == ("0.0045", "priced")
+    models = (await budget(served, "recommend", *call, "--alternative", "openai/gpt-4o-mini")).json
+    assert [(one["model"], one["action"]) for one in models] == [("gpt-4o-mini", "allow"), ("gpt-4o", "allow")]
+    bad = await budget(served, "recommend", "openai", "gpt-4o", "--alternative", "mini", code=1)
+    assert "write provider/model" in bad.err
+    assert (await budget(served, "holds", "list", "--format", "json")).json == []
+    assert "ALERT_ID" in (await budget(served, "alerts", "acknowledge", "--help")).out
 
 
 def test_the_settings_are_read(tmp_path: Path) -> None:

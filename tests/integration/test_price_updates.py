@@ -131,6 +131,8 @@ async def test_what_waits_is_approved_or_rejected(settings: Settings, kafka: str
         await books.settle(usage(**EVENT))
         body = {"provider": OPUS[0], "model": OPUS[1]}
         assert (await client.post(f"{PATH}/reviews", json={**body, "approve": False})).json()["state"] == "rejected"
+        (noted,) = (await client.get("/api/changes?kind=price")).json()["items"]
+        assert noted["after"] == {**noted["before"], "review": "rejected"}
         assert (await client.post(f"{PATH}/update")).json()["waiting"] == []
         assert (await client.post(f"{PATH}/reviews", json={**body, "approve": True})).status_code == 404
         site.content = fetched("160")

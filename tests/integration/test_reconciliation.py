@@ -73,6 +73,8 @@ async def test_drift_is_shown_to_the_nano_per_model_and_day(books: Books, client
         client, costs(("gpt-4o-2024-08-06, input", "0.005"), ("gpt-4o-2024-08-06, output", "0.003000001"))
     )
     assert (done["provider"], done["lines"], done["changed"], done["missing_days"]) == ("openai", 2, 2, [])
+    (noted,) = (await client.get("/api/changes?kind=config")).json()["items"]
+    assert (noted["after"]["invoice"]["provider"], noted["after"]["invoice"]["changed_lines"]) == ("openai", 2)
     (drift,) = await drifts(client)
     assert (drift["day"], drift["ours"], drift["theirs"]) == ("2026-03-01", "0.007", "0.008000001")
     assert (drift["difference"], drift["drift_percent"]) == ("0.001000001", "12.5")

@@ -13,7 +13,7 @@ import typer
 from budget_bus.cli.demo import limits
 from budget_bus.cli.demo.traffic import COMPONENTS, calls, past_days, usage_of
 from budget_bus.cli.find import find_service
-from budget_bus.cli.gateway import ask, items, url_of
+from budget_bus.cli.gateway import ask, url_of
 from budget_bus.errors import Rejected
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ def _may_write() -> None:
     """
     _, usage = ask("GET", "/api/usage/monthly", query=_EVERYTHING)
     foreign = [group for group in usage["groups"] if group["key"]["component"] not in COMPONENTS]
-    budgets = [budget for budget in items("/api/limits") if budget not in limits.ours()]
-    if not foreign and not budgets:
+    others = limits.others()
+    if not foreign and not others:
         return
     calls_of = sum(group["requests"] for group in foreign)
-    found = f"these books are not empty: {calls_of} calls of {len(foreign)} components, {len(budgets)} limits"
-    if counting := limits.others():
+    found = f"these books are not empty: {calls_of} calls of {len(foreign)} components, {len(others)} limits"
+    if counting := [budget for budget in others if not budget["scope"]]:
         named = ", ".join(repr(budget["name"]) for budget in islice(counting, 5))
         found += f"; the demo's calls would count in {named} as well, as everybody's do"
     if not sys.stdin.isatty():

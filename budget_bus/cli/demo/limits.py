@@ -64,13 +64,12 @@ def make(calls: int) -> list[dict[str, Any]]:
 
 def ours() -> list[dict[str, Any]]:
     """The demo's limits that are in force: by their name and because they are about nothing but its components."""
-    return [budget for budget in items("/api/limits") if budget["name"] in NAMES and _is_ours(budget["scope"])]
+    return [budget for budget in items("/api/limits") if _is_ours(budget)]
 
 
 def others() -> list[dict[str, Any]]:
-    """The limits that count the demo's calls as well, since their scope does not leave them out."""
-    mine = {budget["budget_id"] for budget in ours()}
-    return [b for b in items("/api/limits") if b["budget_id"] not in mine and not b["scope"]]
+    """All other limits."""
+    return [budget for budget in items("/api/limits") if not _is_ours(budget)]
 
 
 def remove() -> int:
@@ -81,6 +80,7 @@ def remove() -> int:
     return len(found)
 
 
-def _is_ours(scope: dict[str, Any]) -> bool:
-    named = scope.get("component")
-    return {named} <= {*COMPONENTS} if isinstance(named, str) else isinstance(named, list) and {*named} <= {*COMPONENTS}
+def _is_ours(budget: dict[str, Any]) -> bool:
+    named = budget["scope"].get("component")
+    components = [named] if isinstance(named, str) else named
+    return budget["name"] in NAMES and isinstance(components, list) and {*components} <= {*COMPONENTS}
