@@ -1,4 +1,4 @@
-"""`python -m bench`: settling, checks, leases, restating, reports, exports, feeds and the dashboard, each beside its floor."""
+"""`python -m bench`: settling, checks, leases, restating, reports, exports, feeds, the dashboard."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--rows",
         type=int,
-        help="ledger rows to restate and to export; a report is over 10 times as many (default 1000000, quick 20000)",
+        help="ledger rows to restate, export and, 10 times, report (1000000, quick 20000)",
     )
     parser.add_argument("--clients", type=int, help="WebSocket clients of a feed (default 2000, quick 200)")
     parser.add_argument("--only", choices=[*_BENCHMARKS], help="one of these")
@@ -63,7 +63,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "rounds": options.rounds,
         "workload": f"{options.events:,} usage events; {options.checks:,} checks one at a time, {4 * options.checks:,} "
-        f"in flight; {options.admissions:,} admissions; {options.rows:,} rows restated and exported, {_REPORTED * options.rows:,} reported; {restate.SETTLED:,} events "
+        f"in flight; {options.admissions:,} admissions; {options.rows:,} rows restated and exported, "
+        f"{_REPORTED * options.rows:,} reported; {restate.SETTLED:,} events "
         f"settled meanwhile; {feed.ONE_BY_ONE + feed.TOGETHER} alerts to each of {options.clients:,} clients. Budgets "
         f"in settle: {settle.BUDGETS}.",
         "benchmarks": benchmarks,

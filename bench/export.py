@@ -46,5 +46,5 @@ async def _nowhere(_data: bytes) -> None:
 
 
 def _peak_mib(child: Child) -> float:
-    status = Path(f"/proc/{child.process.pid}/status").read_text()
+    status = Path(f"/proc/{child.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

@@ -58,13 +58,19 @@ async def fill(stack: Stack, rows: int) -> str:
 async def gateway(stack: Stack, database_url: str) -> AsyncIterator[tuple[Child, httpx2.AsyncClient]]:
     """A gateway process on that database, and a client of it."""
     port = free_port()
-    async with stack.role("gateway", database_url, BUDGET_PORT=str(port)) as child:
-        async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=600) as client:
-            async with asyncio.timeout(_PATIENCE_S):
-                while True:
-                    try:
-                        await client.get("/health/live")
-                        break
-                    except httpx2.HTTPError:
-                        await asyncio.sleep(0.1)  # until it listens; nothing is measured yet
-            yield child, client
+    address = f"http://127.0.0.1:{port}"
+    async with (
+        stack.role("gateway", database_url, BUDGET_PORT=str(port)) as child,
+        httpx2.AsyncClient(base_url=address, timeout=600) as client,
+    ):
+        async with asyncio.timeout(_PATIENCE_S):
+            while not await _answers(client):
+                await asyncio.sleep(0.1)  # until it listens; nothing is measured yet
+        yield child, client
+
+
+async def _answers(client: httpx2.AsyncClient) -> bool:
+    try:
+        return (await client.get("/health/live")).status_code == 200
+    except httpx2.HTTPError:
+        return False

@@ -69,10 +69,11 @@ for events/s, checks/s and calls/s higher is better, for ms lower is.
   alerts, from before an alert is published until a client has it, one alert at a time; alerts/s counts each client's,
   with 100 published at once; memory is the growth of the resident set. Floor: a consumer and the broadcast of the
   package websockets, without snapshot, queue, filter or the stuck client. All clients are in one process.
-* **report**: `GET /api/reports/summary?days=30&group_by=component` over ten times as many ledger rows as are exported, of
-  12 components, 40 contexts and 3 models; medians of 15. Floor: one statement that sums the same rollups by day and component.
-* **export**: `GET /api/reports/export` of a month, and by how much the gateway's largest resident set grew. Floor: `COPY TO`
-  of the same rows in the same order by asyncpg, whose memory is written as 1 MiB.
+* **report**: `GET /api/reports/summary?days=30&group_by=component` over ten times as many ledger rows as are exported,
+  of 12 components, 40 contexts and 3 models; medians of 15. Floor: one statement that sums the same rollups by day and
+  component.
+* **export**: `GET /api/reports/export` of a month, and by how much the gateway's largest resident set grew. Floor:
+  `COPY TO` of the same rows in the same order by asyncpg, whose memory is written as 1 MiB.
 * **startup**: a new process that imports `budget.client`, and one that prints `budget --help`; medians of 15. Floor: an
   interpreter that does nothing.
 

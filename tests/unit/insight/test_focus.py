@@ -50,8 +50,9 @@ def test_parts_add_up_and_none_is_negative(nanos: int, weights: list[int]) -> No
     parts = focus.part(nanos, weights)
     assert (sum(parts), len(parts)) == (nanos, len(weights))
     assert min(parts) >= 0
-    assert all(abs(part * sum(weights) - nanos * weight) < sum(weights) for part, weight in zip(parts, weights, strict=True)
-               if sum(weights))  # fmt: skip
+    total = sum(weights)
+    if total:
+        assert all(abs(one * total - nanos * weight) < total for one, weight in zip(parts, weights, strict=True))
 
 
 def test_a_row_for_each_class_of_tokens_with_the_ledger_s_cost_to_the_last_digit() -> None:
