@@ -64,8 +64,8 @@ async def gateway(stack: Stack, database_url: str) -> AsyncIterator[tuple[Child,
         httpx2.AsyncClient(base_url=address, timeout=600) as client,
     ):
         async with asyncio.timeout(_PATIENCE_S):
-            while not await _answers(client):
-                await asyncio.sleep(0.1)  # until it listens; nothing is measured yet
+            while not await _answers(client):  # noqa: ASYNC110 - until it listens; nothing is measured yet
+                await asyncio.sleep(0.1)
         yield child, client
 
 

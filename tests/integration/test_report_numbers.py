@@ -163,7 +163,7 @@ async def test_the_sum_of_billed_cost_is_the_ledger_s_to_the_last_digit(
     monkeypatch.setattr(export, "AT_ONCE", 7)
     for n in range(30):
         cached = {"cache_read_input_tokens": n * 31, "reasoning_output_tokens": n}
-        await books.settle(usage(occurred_at=ago(hours=n), input_tokens=1000 + n, output_tokens=n * 7, **cached))
+        await books.settle(usage(occurred_at=ago(hours=n + 1), input_tokens=1000 + n, output_tokens=n * 7, **cached))
     await books.settle(usage(occurred_at=ago(hours=1), model="nobody-s"))
     response = await client.get("/api/reports/export", params={"format": "focus"})
     rows = [*csv.DictReader(io.StringIO(response.text))]
