@@ -1,4 +1,4 @@
-"""`python -m bench`: settling, checks, leases, restating, feeds and the dashboard, each beside its floor."""
+"""`python -m bench`: settling, checks, leases, restating, reports, exports, feeds, the dashboard."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, dashboard, feed, lease, machine, report, restate, settle, startup
+from bench import checks, dashboard, export, feed, lease, machine, report, restate, settle, startup, usage_report
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
 # One round: the numbers of the floor, then ours.
+_REPORTED = 10  # times as many ledger rows as are restated or exported
+
 Measure = Callable[[Stack, argparse.Namespace], AsyncIterator[dict[str, float]]]
 
 
@@ -26,7 +28,11 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--checks", type=int, help="checks one at a time; in flight 4 times as many (1000, quick 100)")
     parser.add_argument("--rounds", type=int, help="turns of floor and ours (default 3, quick 1)")
     parser.add_argument("--admissions", type=int, help="calls admitted from leases (default 1000000, quick 100000)")
-    parser.add_argument("--rows", type=int, help="ledger rows to restate (default 1000000, quick 20000)")
+    parser.add_argument(
+        "--rows",
+        type=int,
+        help="ledger rows to restate, export and, 10 times, report (1000000, quick 20000)",
+    )
     parser.add_argument("--clients", type=int, help="WebSocket clients of a feed (default 2000, quick 200)")
     parser.add_argument("--only", choices=[*_BENCHMARKS], help="one of these")
     parser.add_argument("--quick", action="store_true", help="a short look; too short to compare")
@@ -57,7 +63,8 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         "quick": options.quick,
         "rounds": options.rounds,
         "workload": f"{options.events:,} usage events; {options.checks:,} checks one at a time, {4 * options.checks:,} "
-        f"in flight; {options.admissions:,} admissions; {options.rows:,} rows restated, {restate.SETTLED:,} events "
+        f"in flight; {options.admissions:,} admissions; {options.rows:,} rows restated and exported, "
+        f"{_REPORTED * options.rows:,} reported; {restate.SETTLED:,} events "
         f"settled meanwhile; {feed.ONE_BY_ONE + feed.TOGETHER} alerts to each of {options.clients:,} clients. Budgets "
         f"in settle: {settle.BUDGETS}.",
         "benchmarks": benchmarks,
@@ -97,6 +104,16 @@ async def _dashboard(stack: Stack, _options: argparse.Namespace) -> AsyncIterato
         yield side
 
 
+async def _report(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    async for side in usage_report.rounds(stack, _REPORTED * options.rows):
+        yield side
+
+
+async def _export(stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    async for side in export.rounds(stack, options.rows):
+        yield side
+
+
 async def _startup(_stack: Stack, _options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     yield await asyncio.to_thread(startup.floor)
     yield await asyncio.to_thread(startup.ours)
@@ -109,6 +126,8 @@ _BENCHMARKS: dict[str, Measure] = {
     "restate": _restate,
     "feed": _feed,
     "dashboard": _dashboard,
+    "report": _report,
+    "export": _export,
     "startup": _startup,
 }
 

@@ -10,6 +10,7 @@ consumers/  Kafka in                     producers/  Kafka out: the component SD
 store/      PostgreSQL: SQL, migrations  providers/  names, prices and token counting of LLM providers
 notifiers/  budget.alerts -> people          bookkeeping/  what keeps the books true beside the streams
 http/       the Starlette gateway        client/     the HTTP clients        cli/  the `budget` command
+reporting/  scheduled reports -> files and webhooks    insight/  what the books say of what was and will be
 local/      the embedded stack behind `budget up`    roles.py  the composition root
 """
 

@@ -53,7 +53,7 @@ def export(
     with (
         written(output) as file,
         Meter("exporting", summary["totals"]["requests"]) as meter,
-        stream("/api/reports/export", {**query, "format": form.value}) as chunks,
+        stream("/api/reports/export", {**query, "format": form.value}, media_type="text/csv") as chunks,
     ):
         meter.advance(-1 if form is ExportFormat.CSV else 0)  # the heading
         for chunk in chunks:

@@ -49,15 +49,15 @@ def ask(
     answer = _json(response)
     if response.status_code < 400:
         if answer is None and response.content:
-            raise BudgetUnavailable(f"what answers at {url}{path} is no budget gateway; check BUDGET_HOST, BUDGET_PORT")
+            raise _no_gateway(f"{url}{path}")
         return response.status_code, answer
     raise _refusal(response.status_code, answer, f"{method} {url}{path}")
 
 
 @contextmanager
-def stream(path: str, query: Mapping[str, Any] | None = None) -> Iterator[Iterator[bytes]]:
+def stream(path: str, query: Mapping[str, Any], *, media_type: str) -> Iterator[Iterator[bytes]]:
     """
-    The content of an answer as it arrives.
+    The content of an answer as it arrives, which must be of *media_type*.
 
     Raises:
         Rejected, Unauthorized, Forbidden, BudgetUnavailable: as `ask`; the last one also when it ends too early.
@@ -71,6 +71,8 @@ def stream(path: str, query: Mapping[str, Any] | None = None) -> Iterator[Iterat
                 if response.status_code >= 400:
                     response.read()
                     raise _refusal(response.status_code, _json(response), f"GET {url}{path}")
+                if not response.headers.get("content-type", "").startswith(media_type):
+                    raise _no_gateway(f"{url}{path}")
                 yield response.iter_bytes()
         except httpx2.HTTPError as error:
             raise _away(url, error) from None
@@ -118,6 +120,10 @@ def _away(url: str, error: Exception) -> BudgetUnavailable:
     return BudgetUnavailable(
         f"no gateway answers at {url}: {error}; start one with `budget up`, or set BUDGET_HOST and BUDGET_PORT"
     )
+
+
+def _no_gateway(url: str) -> BudgetUnavailable:
+    return BudgetUnavailable(f"what answers at {url} is no budget gateway; check BUDGET_HOST, BUDGET_PORT")
 
 
 def _json(response: Any) -> Any:

@@ -41,6 +41,14 @@ class ReportFormat(StrEnum):
     XLSX = "xlsx"
 
 
+_MEDIA_TYPES = {
+    ReportFormat.JSON: "application/json",
+    ReportFormat.CSV: "text/csv",
+    ReportFormat.HTML: "text/html",
+    ReportFormat.XLSX: "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+
+
 @report.callback()
 def make_report(
     context: typer.Context,
@@ -88,7 +96,7 @@ def make_report(
         raise typer.BadParameter("a workbook is not for a terminal; name a file", param_hint="--output")
     with (
         written(output) as file,
-        stream("/api/reports/summary", {**query, "format": form.value}) as chunks,
+        stream("/api/reports/summary", {**query, "format": form.value}, media_type=_MEDIA_TYPES[form]) as chunks,
     ):
         for chunk in chunks:
             file.write(chunk)

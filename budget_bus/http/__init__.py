@@ -14,6 +14,7 @@ limit_raises.py   /api/limits/{id}/raise     limit_windows.py  /api/limits/{id}/
 limit_body.py     bodies of limits           limit_spec.py     what becomes of a limit by them
 usage.py     GET /api/usage/{period}    limits.py  /api/limits                 budgets.py  budgets with their balances
 holds.py     /api/holds                 alerts.py  /api/alerts                 status.py   GET /api/status
+report_numbers.py  the numbers of reports    report_schedules.py  /api/reports/schedules
 integrations.py   GET /api/integrations    reports.py  GET /api/reports/summary    export.py  GET /api/reports/export
 feeds/       /ws and /ws/alerts, live    agents.py  /mcp/
 health.py    /health/live, /health/ready, /metrics                 lag.py     how far the consumers are behind

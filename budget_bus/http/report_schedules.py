@@ -120,7 +120,7 @@ async def list_schedules(call: Call[Page, None]) -> Answer:
     """Scheduled reports, a page at a time."""
     query = call.query
     found = await report_schedules.all_schedules(call.parts.pool)
-    start = read_cursor(query.cursor, int) if query.cursor else 0
+    start = max(0, read_cursor(query.cursor, int)) if query.cursor else 0
     shown = found[start : start + query.page_size]
     cursor = write_cursor(start + len(shown)) if start + len(shown) < len(found) else None
     return Answer(ScheduleList(items=[_view(one) for one in shown], next_cursor=cursor))

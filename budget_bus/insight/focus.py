@@ -35,13 +35,14 @@ _METERS: Final = {
 _EMPTY: Final = (
     "AvailabilityZone", "CapacityReservationId", "CapacityReservationStatus", "ChargeClass",
     "CommitmentDiscountCategory", "CommitmentDiscountId", "CommitmentDiscountName", "CommitmentDiscountQuantity",
-    "CommitmentDiscountStatus", "CommitmentDiscountType", "CommitmentDiscountUnit", "RegionId", "RegionName",
+    "CommitmentDiscountStatus", "CommitmentDiscountType", "CommitmentDiscountUnit", "InvoiceId", "RegionId",
+    "RegionName",
 )  # fmt: skip
 COLUMNS: Final = (
     "BilledCost", "BillingAccountId", "BillingAccountName", "BillingAccountType", "BillingCurrency",
     "BillingPeriodEnd", "BillingPeriodStart", "ChargeCategory", "ChargeDescription", "ChargeFrequency",
     "ChargePeriodEnd", "ChargePeriodStart", "ConsumedQuantity", "ConsumedUnit", "ContractedCost", "ContractedUnitPrice",
-    "EffectiveCost", "InvoiceId", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory",
+    "EffectiveCost", "InvoiceIssuerName", "ListCost", "ListUnitPrice", "PricingCategory",
     "PricingCurrency", "PricingCurrencyContractedUnitPrice", "PricingCurrencyEffectiveCost",
     "PricingCurrencyListUnitPrice", "PricingQuantity", "PricingUnit", "ProviderName", "PublisherName", "ResourceId",
     "ResourceName", "ResourceType", "ServiceCategory", "ServiceName", "ServiceSubcategory", "SkuId", "SkuMeter",
@@ -160,8 +161,6 @@ def _common(row: Mapping[str, Any]) -> dict[str, Any]:
         "ChargeFrequency": "Usage-Based",
         "ChargePeriodStart": _instant(at),
         "ChargePeriodEnd": _instant(at + timedelta(seconds=1)),
-        # Which invoice a call is on, its provider alone knows; the specification's validator wants a value.
-        "InvoiceId": "not invoiced yet",
         "PricingCategory": "Standard",
         "PricingCurrency": currency,
         "ResourceId": f"{provider}/{row['model']}",

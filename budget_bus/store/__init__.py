@@ -15,5 +15,6 @@ prices.py     what an operator has set             price_data.py    the price da
 outputs.py    what calls lately put out
 windows.py    what windows have taken            history.py  what a limit was
 integrations.py  which components are there
+report_schedules.py  reports that are due again and again
 reads.py      what the gateway and the command line show
 """

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from budget_bus.money import PicosPerToken
-from budget_bus.policy.pricing import Cost, Price, PriceStatus, Rate, Tokens, Without, cost_of, upper_bound
+from budget_bus.money import PicosPerToken, round_picos
+from budget_bus.policy.pricing import Cost, Price, PriceStatus, Rate, Tokens, Without, charges_of, cost_of, upper_bound
 
 picos = st.integers(0, 10**9).map(PicosPerToken)
 
@@ -65,6 +65,16 @@ def test_input_and_output_add_up_to_the_total(tokens: Tokens, price: Price) -> N
     cost = cost_of(tokens, price)
     assert cost.input + cost.output == cost.total
     assert min(cost.input, cost.output) >= 0
+
+
+@given(token_counts(), prices)
+def test_the_charges_of_the_classes_add_up_to_the_cost(tokens: Tokens, price: Price) -> None:
+    charges = charges_of(tokens, price)
+    assert round_picos(sum(one.picos for side in charges for one in side)) == cost_of(tokens, price).total
+    counted = [one.tokens for side in charges for one in side]
+    assert sum(counted) == max(tokens.input, tokens.cache_read + tokens.cache_creation) + max(
+        tokens.output, tokens.reasoning_output
+    )
 
 
 @given(token_counts(), prices, st.integers(0, 500), st.integers(0, 500))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from budget_bus.errors import ConfigError
 from budget_bus.policy.pricing import Price, PriceStatus, Tokens, cost_of
 from budget_bus.providers.book import find_entry
-from budget_bus.providers.prices import CACHED_PRICES, PriceBook, context_window, max_output_tokens
+from budget_bus.providers.prices import BUCKET, CACHED_PRICES, PriceBook, context_window, max_output_tokens
 
 BOOK = PriceBook()
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -206,3 +207,22 @@ def test_what_the_data_knows_of_sizes() -> None:
     assert context_window("openai", "gpt-4o") == 128_000
     assert context_window("acme", "x") is None
     assert max_output_tokens("openai", "gpt-4o") is None
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "start"),
+    [
+        pytest.param("deepseek", "deepseek-chat", "2025-02-01", id="by the time of day, from some date on"),
+        pytest.param("deepseek", "deepseek-v4-flash", "2026-10-01", id="by the time of day"),
+        pytest.param("openai", "o3", "2025-06-01", id="from a date on"),
+    ],
+)
+def test_a_price_holds_from_one_of_its_changes_to_the_next(provider: str, model: str, start: str) -> None:
+    book, begin = PriceBook(), at(start)
+    end = begin + timedelta(days=28)
+    edges = [begin, *book.changes(provider, model, begin, end), end]
+    assert len(edges) > 2
+    for first, last in itertools.pairwise(edges):
+        quarters = int((last - first) / BUCKET)
+        found = {book.price(provider, model, first + n * BUCKET) for n in range(quarters)}
+        assert len(found) <= 1, (first, last)
