@@ -26,6 +26,7 @@ from budget_bus.policy.budget import Balance, Budget, Policy, Unit
 from budget_bus.policy.decide import Action, Line, Verdict, decide, frees_up_last
 from budget_bus.policy.exchange import utc_day
 from budget_bus.policy.lease import grant
+from budget_bus.policy.pause import decide_paused
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
@@ -162,13 +163,14 @@ class Session:
         asked = question.asked
         estimate = self.decider.estimator.estimate(asked, question.call.provider, at=self.now)
         lines = self._lines(question.call, estimate)
-        calls = grant(lines, asked.lease_calls) if asked.lease_calls else 1
+        paused = self._paused(question.call)
+        calls = grant(lines, asked.lease_calls) if asked.lease_calls and not paused else 1
         if calls > 1:
             estimate = of_calls(estimate, calls)
             lines = self._lines(question.call, estimate, calls)
-        verdict = self._stale_verdict(lines) or decide(lines, critical=asked.priority == "critical")
+        verdict = paused or self._stale_verdict(lines) or decide(lines, critical=asked.priority == "critical")
         # Before anything is placed: what is left now is what another call would have had.
-        misfit = verdict.action in (Action.DENY, Action.DEGRADE)
+        misfit = verdict.action in (Action.DENY, Action.DEGRADE) and not paused
         suggestions = self._suggest(question, estimate, lines) if misfit else Suggestions()
         expires_at = None
         if verdict.allowed and asked.hold:
@@ -198,6 +200,8 @@ class Session:
 
     def _suggest(self, question: Question, estimate: Estimate, lines: Sequence[Line]) -> Suggestions:
         def lines_of(call: Call, other: Estimate) -> list[Line] | None:
+            if self._paused(call):
+                return None
             try:
                 return self._lines(call, other)
             except KeyError:  # a budget that this batch has not locked
@@ -299,6 +303,9 @@ class Session:
                     f"{quote.published}, {(day - quote.published).days} days ago"
                 )
         return found
+
+    def _paused(self, call: Call) -> Verdict | None:
+        return decide_paused(self.decider.catalogue.pauses, call, self.now)
 
     def _stale_verdict(self, lines: Sequence[Line]) -> Verdict | None:
         hard = [i for i, line in enumerate(lines) if line.policy is Policy.HARD_LIMIT and not line.budget.spec.shadow]

@@ -58,10 +58,10 @@ class BudgetUpdated(BaseModel):
 
 
 class BudgetChanged(BaseModel):
-    """A limit, price, setting or allocation was changed: the audit feed."""
+    """A limit, price, setting, allocation or pause was changed: the audit feed."""
 
     change_id: UUID
-    kind: Literal["limit", "price", "config", "allocation"]
+    kind: Literal["limit", "price", "config", "allocation", "pause"]
     before: dict[str, Any] | None
     after: dict[str, Any] | None
     actor: str

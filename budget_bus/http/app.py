@@ -7,6 +7,7 @@ from starlette.routing import Mount
 
 from budget_bus.http import (
     alerts,
+    anomalies,
     check,
     config,
     dashboard,
@@ -19,6 +20,7 @@ from budget_bus.http import (
     limit_raises,
     limit_windows,
     limits,
+    pauses,
     price_comparison,
     prices,
     reconciliation,
@@ -49,6 +51,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *alerts.ENDPOINTS,
     *config.ENDPOINTS,
     *decisions.ENDPOINTS,
+    *pauses.ENDPOINTS,
+    *anomalies.ENDPOINTS,
     *integrations.ENDPOINTS,
     *prices.ENDPOINTS,
     *price_comparison.ENDPOINTS,
