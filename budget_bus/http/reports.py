@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
+from budget_bus.http.anomalies import Anomaly, found_between
 from budget_bus.http.budgets import BudgetView, concerns, views
 from budget_bus.http.parts import Call, Parts
 from budget_bus.http.query import Moment, ZoneName
@@ -109,6 +110,7 @@ class Summary(BaseModel):
     unconfirmed: str
     unconfirmed_holds: int
     budgets: list[ReportedBudget]
+    anomalies: list[Anomaly]
 
 
 async def summary(call: Call[SummaryQuery, None]) -> Answer:
@@ -150,6 +152,7 @@ async def summary(call: Call[SummaryQuery, None]) -> Answer:
             unconfirmed=format_nanos(held.get(PRICE_CURRENCY, (0, 0))[1]),
             unconfirmed_holds=sum(count for count, _ in held.values()),
             budgets=await _reported(parts, budgets, now),
+            anomalies=await found_between(parts, start, end, filters),
         )
     )
 

@@ -41,7 +41,9 @@ def latest_run(turns: Iterable[Turn]) -> Run | None:
     run: list[Turn] = []
     for turn in turns:
         last = run[-1] if run else None
-        if last and ((turn.provider, turn.model) != (last.provider, last.model) or turn.input_tokens < last.input_tokens):
+        if last and (
+            (turn.provider, turn.model) != (last.provider, last.model) or turn.input_tokens < last.input_tokens
+        ):
             run = []
         run.append(turn)
     return Run(run) if run else None

@@ -153,6 +153,7 @@ async def page(
     pool: asyncpg.Pool,
     *,
     kinds: Sequence[str] = (),
+    components: Sequence[str] = (),
     lasting: bool | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -160,7 +161,7 @@ async def page(
     count: int,
 ) -> list[Told]:
     """At most *count* episodes found in `[since, until)`, newest first, before the one found at *before*."""
-    values = [list(kinds) or None, lasting, since, until, *(before or (None, None)), count]
+    values = [list(kinds) or None, lasting, since, until, *(before or (None, None)), count, list(components) or None]
     return [
         Told(
             row["anomaly_id"],

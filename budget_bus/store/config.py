@@ -22,7 +22,7 @@ _CATALOGUE = queries("catalogue")
 _FENCE = queries("fence")
 
 
-async def values(pool: asyncpg.Pool, keys: Sequence[str]) -> dict[str, Any]:
+async def values(pool: asyncpg.Pool | asyncpg.Connection, keys: Sequence[str]) -> dict[str, Any]:
     """What was set at run time under *keys*; a key that was not is missing."""
     return {row["key"]: row["value"] for row in await pool.fetch(_SQL["values"], keys)}
 

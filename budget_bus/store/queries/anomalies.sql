@@ -75,9 +75,10 @@ FROM anomaly WHERE kind = 'velocity' AND at >= $1;
 
 -- name: page
 -- Newest first.  $1 kinds or null, $2 whether they last, or null for both, $3 and $4 [since, until) or nulls,
--- $5 and $6 before which one, or null, $7 how many
+-- $5 and $6 before which one, or null, $7 how many, $8 components or null
 SELECT * FROM anomaly
 WHERE ($1::text[] IS NULL OR kind = ANY ($1)) AND ($2::boolean IS NULL OR (ended_at IS NULL) = $2)
     AND at >= coalesce($3::timestamptz, '-infinity') AND at < coalesce($4::timestamptz, 'infinity')
     AND ($5::timestamptz IS NULL OR (at, anomaly_id) < ($5, $6::uuid))
+    AND ($8::text[] IS NULL OR scope ->> 'component' = ANY ($8))
 ORDER BY at DESC, anomaly_id DESC LIMIT $7;
