@@ -40,7 +40,7 @@ def pause(
     for_: Annotated[str | None, typer.Option("--for", help="For how long from now, e.g. 30m, 2h or 1d.")] = None,
 ) -> None:
     """
-    Let nobody of a scope make calls, until it is resumed or for a time. What is paused already gets this reason and end.
+    Let nobody of a scope make calls, until it is resumed or for a time. What is paused already gets the new end.
 
     Example: budget pause --component rhetor --reason "a loop" --for 2h
     """

@@ -125,6 +125,7 @@ async def tell_drift(
         theirs, ours = format_nanos(one.theirs), format_nanos(one.ours)
         by = "" if one.percent is None else f", a drift of {one.percent} %"
         said = {
+            "type": PRICE_DRIFT,
             "severity": "warning",
             "name": name,
             "scope": {"provider": one.provider, **({"model": one.model} if one.model else {})},
@@ -134,7 +135,7 @@ async def tell_drift(
             "currency": one.currency,
             "message": f"{name}: {theirs} {one.currency} charged from {first} to {last}, the books have {ours}{by}",
         }
-        payload = _unbudgeted(alert_id, PRICE_DRIFT, name, start, end, said, now)
+        payload = _unbudgeted(alert_id, name, said, start=start, end=end, now=now)
         key = f"{PRICE_DRIFT}/{one.currency}/{last}"
         raised.append(Crossing(alert_id, uuid.uuid5(_ALERTS, name), "", start, 0, 0, key, payload))
     return await _tell(connection, raised, now)
@@ -158,6 +159,7 @@ async def tell_anomaly(
     write = format_nanos if found.unit == Unit.COST else str
     paused = f"; paused until {write_instant(paused_until)}" if paused_until else ""
     said = {
+        "type": ANOMALY,
         "severity": "error" if paused_until else "warning",
         "name": ", ".join(f"{value}" for value in found.scope.values()),
         "scope": found.scope,
@@ -167,7 +169,7 @@ async def tell_anomaly(
         "currency": found.currency,
         "message": found.reason + paused,
     }
-    payload = _unbudgeted(alert_id, ANOMALY, name, found.since, found.at, said, found.at)
+    payload = _unbudgeted(alert_id, name, said, start=found.since, end=found.at, now=found.at)
     payload["context_id"] = found.scope.get("context_id")
     crossing = Crossing(alert_id, uuid.uuid5(_ALERTS, name), "", found.since, 0, 0, f"{ANOMALY}/{anomaly_id}", payload)
     return await _tell(connection, [crossing], found.at)
@@ -183,12 +185,11 @@ async def _tell(connection: asyncpg.Connection, raised: Iterable[Crossing], now:
 
 
 def _unbudgeted(
-    alert_id: uuid.UUID, kind: str, name: str, start: datetime, end: datetime, said: dict[str, Any], now: datetime
+    alert_id: uuid.UUID, name: str, said: Mapping[str, Any], *, start: datetime, end: datetime, now: datetime
 ) -> dict[str, Any]:
     """An alert that is about no budget; its `budget_id` is derived from *name*."""
     return {
         "alert_id": str(alert_id),
-        "type": kind,
         "budget_id": str(uuid.uuid5(_ALERTS, name)),
         "period": "total",
         "window_start": write_instant(start),

@@ -46,7 +46,7 @@ def too_fast(
     for key in sorted(minutes, key=lambda key: (len(key), key)):
         if key[0] in told:
             continue
-        since = max(now - BUCKET, used_up.get(place_of("velocity", scope_of(key)), now - BUCKET))
+        since = max(now - BUCKET, _used_up_to(key, used_up, now))
         counted = [used for used in minutes[key] if used.at >= since or since == now - BUCKET]
         spent = sum(used.cost_nanos for used in counted)
         if spent <= floor:
@@ -54,7 +54,8 @@ def too_fast(
         band = learn_band(learnt.costs.get(key, {}), now, floor=floor, ignored=_ignored(key, wrong))
         if band is not None and spent > band.high:
             told.add(key[0])
-            yield _velocity(key, counted, spent, band, since, now)
+            about = _spending(key, counted, spent, band, now - since)
+            yield Finding("velocity", scope_of(key), now, since, spent, band.high, "cost", PRICE_CURRENCY, about)
 
 
 def looping(
@@ -73,8 +74,8 @@ def looping(
             first, count = run.turns[0], len(run.turns)
             reason = (
                 f"{component} called {last.provider}/{last.model} {count} times in a row within "
-                f"{_minutes(last.at - first.at)}, with {first.input_tokens} growing to {last.input_tokens} input tokens, "
-                f"for {_money(run.cost_nanos)}"
+                f"{_minutes(last.at - first.at)} for {_money(run.cost_nanos)}, the input growing from "
+                f"{first.input_tokens} to {last.input_tokens} tokens"
             )
             yield Finding(
                 "loop", scope, now, first.at, count, calls_needed(usual) - 1, "requests", None, reason
@@ -88,27 +89,32 @@ def silent(learnt: Learnt, recent: Iterable[Used], now: datetime) -> Iterator[Fi
         found = None if component in heard else find_silence(calls, now)
         if found is not None:
             reason = (
-                f"{component} made no call for {_minutes(now - found.since)}, and it does at this time of the week; the "
-                f"same time a week before had {found.calls}"
+                f"{component} has made no call for {_minutes(now - found.since)}, at a time of the week at which it "
+                f"always does; a week before there were {found.calls}"
             )
             yield Finding(
                 "silence", {"component": component}, now, found.since, 0, found.calls, "requests", None, reason
             )  # fmt: skip
 
 
-def _velocity(key: Key, counted: Sequence[Used], spent: int, band: Band, since: datetime, now: datetime) -> Finding:
+def _used_up_to(key: Key, used_up: UsedUp, now: datetime) -> datetime:
+    """What a component spent, its models spent, and the other way round: what is told of one is told of the other."""
+    own = place_of("velocity", scope_of(key[:1]))
+    models = (end for (kind, scope), end in used_up.items() if kind == "velocity" and scope.startswith(f"{own[1]}\x00"))
+    return max(used_up.get(own, now - BUCKET), *models, now - BUCKET)
+
+
+def _spending(key: Key, counted: Sequence[Used], spent: int, band: Band, span: timedelta) -> str:
     models: dict[str, int] = defaultdict(int)
     for used in counted:
         models[f"{used.provider}/{used.model}"] += used.cost_nanos
     dearest = max(models, key=lambda name: models[name])
     who = key[0] if len(key) == 1 else f"{key[0]} with {dearest}"
     most = f", {models[dearest] * 100 // spent} % of it on {dearest}" if len(key) == 1 else ""
-    span = _minutes(now - since)
-    reason = (
-        f"{who} spent {_money(spent)} within {span}{most}; 15 minutes at this time usually cost {_money(band.usual)}, "
-        f"and more than {_money(band.high)} is outside of what was learnt"
+    return (
+        f"{who} spent {_money(spent)} within {_minutes(span)}{most}; 15 minutes at this time of the week usually cost "
+        f"{_money(band.usual)}, and {_money(band.high)} is the edge of what was learnt"
     )
-    return Finding("velocity", scope_of(key), now, since, spent, band.high, "cost", PRICE_CURRENCY, reason)
 
 
 def _ignored(key: Key, wrong: Wrong) -> Collection[datetime]:

@@ -17,7 +17,7 @@ from budget_bus.consumers.facts import tell_anomaly
 from budget_bus.events.topics import USAGE_RECORDED
 from budget_bus.insight import breaker
 from budget_bus.insight.breaker import Setting
-from budget_bus.insight.finding import UsedUp, looping, place_of, silent, too_fast
+from budget_bus.insight.finding import looping, place_of, silent, too_fast
 from budget_bus.insight.learnt import MEMORY, Learnt, utc_now
 from budget_bus.policy.looping import MIN_CALLS
 from budget_bus.policy.pause import Pause

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime, timedelta
 from statistics import median, quantiles
 from typing import NamedTuple
@@ -31,26 +31,23 @@ def learn_band(
     The band for the 15 minutes around *at*, from what each earlier bucket cost; None with less than a day of history.
 
     A bucket that is missing cost nothing. *ignored* are those in which something was wrong. `high` is the highest of
-    *floor*, six robust standard deviations above the median of the same time of other weeks, half more than the most
-    of these, and half more than what 95 % of all buckets stay below.
+    *floor*, six robust standard deviations above the median, and half more than the most that there was, all of the
+    same time of other weeks. With less than two weeks of history it is of all times, and half more than what 99 % of
+    these stay below.
     """
-    if not history:
-        return None
     here = bucket_of(at)
-    first = min(history)
+    first = min(history, default=here)
     if here - first < MIN_HISTORY:
         return None
-    count = (here - first) // BUCKET
-    places = [first + n * BUCKET for n in range(count)]
-    everything = [history.get(place, 0) for place in places if place not in ignored]
-    same = _same_time(history, here, first, ignored) if here - first >= _WEEKS_NEEDED * _WEEK else everything
-    if len(same) < 2 or len(everything) < 2:
+    weekly = here - first >= _WEEKS_NEEDED * _WEEK
+    places = _same_time(here, first) if weekly else _places(first, here)
+    costs = [history.get(place, 0) for place in places if place not in ignored]
+    if len(costs) < 2:
         return None
-    usual = median(same)
-    sigma = _MAD_TO_SIGMA * median(abs(cost - usual) for cost in same)
-    busy = quantiles(everything, n=20, method="inclusive")[-1]
-    high = max(float(floor), usual + _SIGMAS * sigma, _BEYOND * max(same), _BEYOND * busy)
-    return Band(round(usual), round(high))
+    usual = median(costs)
+    sigma = _MAD_TO_SIGMA * median(abs(cost - usual) for cost in costs)
+    most = max(costs) if weekly else quantiles(costs, n=100, method="inclusive")[-1]
+    return Band(round(usual), round(max(floor, usual + _SIGMAS * sigma, _BEYOND * most)))
 
 
 def bucket_of(at: datetime) -> datetime:
@@ -58,12 +55,11 @@ def bucket_of(at: datetime) -> datetime:
     return at - timedelta(seconds=at.timestamp() % BUCKET.total_seconds())
 
 
-def _same_time(
-    history: Mapping[datetime, int], here: datetime, first: datetime, ignored: Collection[datetime]
-) -> list[int]:
-    found, week = [], here - _WEEK
-    while week >= first:
-        near = (week + n * BUCKET for n in range(-_NEAR, _NEAR + 1))
-        found += [history.get(place, 0) for place in near if place >= first and place not in ignored]
-        week -= _WEEK
-    return found
+def _places(first: datetime, end: datetime) -> Iterator[datetime]:
+    return (first + n * BUCKET for n in range((end - first) // BUCKET))
+
+
+def _same_time(here: datetime, first: datetime) -> Iterator[datetime]:
+    for weeks in range(1, (here - first) // _WEEK + 1):
+        week = here - weeks * _WEEK
+        yield from (place for n in range(-_NEAR, _NEAR + 1) if (place := week + n * BUCKET) >= first)
