@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 MIN_CALLS = 20
-UNKNOWN_PACE = 2 * MIN_CALLS  # calls that are needed where no usual pace is known
+UNKNOWN_PACE = 3 * MIN_CALLS  # calls that are needed where no usual pace is known
 _TIMES_USUAL = 2
 _GROWTH_PERCENT = 110  # the last input beside the first
 

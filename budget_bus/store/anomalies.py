@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -18,7 +18,7 @@ _LOCK = 0x6275646706  # one watcher at a time
 _MOST_CONTEXTS = 500
 _QUARTERS_FOR_PACE = 20
 
-Source = asyncpg.Connection | asyncpg.Pool
+Source: TypeAlias = asyncpg.Connection | asyncpg.Pool
 
 
 class Used(NamedTuple):

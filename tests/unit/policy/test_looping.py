@@ -24,8 +24,8 @@ GROWING = [1000 + 100 * n for n in range(MIN_CALLS)]
     [
         pytest.param(turns(GROWING), 3, 0, True, id="growing, and more than usual"),
         pytest.param(turns(GROWING[:-1]), 3, 0, False, id="one call too few"),
-        pytest.param(turns(GROWING), None, 0, False, id="no pace is known: twice as many are needed"),
-        pytest.param(turns([1000 + n * 100 for n in range(UNKNOWN_PACE)]), None, 0, True, id="twice as many"),
+        pytest.param(turns(GROWING), None, 0, False, id="no pace is known: three times as many are needed"),
+        pytest.param(turns([1000 + n * 100 for n in range(UNKNOWN_PACE)]), None, 0, True, id="three times as many"),
         pytest.param(turns(GROWING), 10, 0, False, id="twenty is but twice what is usual"),
         pytest.param(turns([*GROWING, 9000]), 10, 0, True, id="more than twice what is usual"),
         pytest.param(turns([1000] * 50), 3, 0, False, id="the same again and again does not grow"),
