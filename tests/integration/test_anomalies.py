@@ -256,7 +256,7 @@ async def test_a_loop_pauses_its_context_alone(
     await loop(books)
     (one,) = await found(watcher)
     assert (one.kind, one.scope, one.observed, one.expected, one.unit) == (
-        "loop", {"context_id": "run-7"}, 45, 39, "requests"
+        "loop", {"context_id": "run-7"}, 65, 59, "requests"
     )  # fmt: skip
     assert one.reason.startswith("rhetor called openai/gpt-4o 65 times in a row within 2 minutes for 0.")
     assert one.reason.endswith("the input growing from 1000 to 7400 tokens")
