@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 
+from bench import machine
 from budget_bus.insight.finding import looping, silent, too_fast
 from budget_bus.insight.learnt import Learnt
 from budget_bus.policy.velocity import BUCKET, bucket_of
@@ -169,6 +170,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--injections", type=int, default=INJECTIONS)
     options = parser.parse_args()
+    print(f"python -m bench.anomalies --seed {options.seed} --injections {options.injections}; {machine.commit()}")
     for name in ("conv", "code"):
         for thin in (1.0, 0.1, 0.01):
             chance = random.Random(options.seed)
@@ -191,10 +193,8 @@ def main() -> None:
         learnt = Learnt(paces={(name, "openai", "gpt-4o"): pace})
         known, unknown = (len(called_loops(rows, one)) for one in (learnt, Learnt()))
         people = len({row.context_id for row in rows})
-        print(
-            f"{name} dealt to {people} conversations: {known} are called loops where their pace is known ({pace} calls"
-        )
-        print(f"  in 15 minutes at most), {unknown} where it is not")
+        print(f"{name} dealt to {people} conversations, at most {pace} calls of one in 15 minutes:")
+        print(f"  called loops: {known} where this pace is known, {unknown} where it is not")
 
 
 if __name__ == "__main__":
