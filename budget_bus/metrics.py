@@ -55,6 +55,8 @@ BOOKS_CHECKED_AT = Gauge(
 BOOKS_CHECKING_SINCE = Gauge(
     "budget_bus_books_checking_since_timestamp_seconds", "When the bookkeeper began with checking", registry=REGISTRY
 )
+# Grows: something looks wrong; `budget anomalies list` says what, `budget pauses` what the breaker has done about it.
+ANOMALIES = Counter("budget_bus_anomalies_total", "Anomalies found", ["kind"], registry=REGISTRY)
 # Above a week: upgrade, or set BUDGET_EXCHANGE_RATE_URL; budgets in that currency count by the old rate.
 EXCHANGE_RATE_AGE = Gauge(
     "budget_bus_exchange_rate_age_seconds", "Since the last rate was published", ["currency"], registry=REGISTRY

@@ -31,6 +31,7 @@ from budget_bus.events.topics import (
 )
 from budget_bus.kafka import connection as kafka_connection
 from budget_bus.logs import configure_logs
+from budget_bus.money import parse_amount
 from budget_bus.policy.budget import Policy
 from budget_bus.policy.windows import Period
 from budget_bus.producers.outbox import relay
@@ -174,6 +175,7 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
     from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
     from budget_bus.bookkeeping.self_check import keep_checking  # noqa: PLC0415
     from budget_bus.bookkeeping.unpriced import keep_pricing  # noqa: PLC0415
+    from budget_bus.insight.watching import Watcher  # noqa: PLC0415
     from budget_bus.reporting.due import keep_reporting  # noqa: PLC0415 - the other roles make no reports
 
     async with open_pool(settings, size=5) as pool, AsyncExitStack() as stack:
@@ -190,7 +192,9 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
         pricing = keep_pricing(pool, Catalogue(Policy(settings.enforcement_level)), _prices(), stopping)
         checking = keep_checking(pool, stopping, interval_s=settings.self_check_interval)
         reporting = keep_reporting(settings, pool, stopping)
-        for work in (updating, pricing, exchanging, checking, reporting):
+        watcher = Watcher(pool, floor=parse_amount(settings.anomaly_min_cost))
+        watching = watcher.run(stopping, interval_s=settings.anomaly_interval)
+        for work in (updating, pricing, exchanging, checking, reporting, watching):
             await stack.enter_async_context(_running(work, stopping.set))
         yield
 

@@ -174,6 +174,8 @@ class Settings(BaseSettings):
     drift_alert_percent: int = Field(5, ge=1, le=1000)
     simulate_max_rows: int = Field(1_000_000, ge=1)
     self_check_interval: int = Field(3600, ge=0)
+    anomaly_interval: int = Field(60, ge=0, le=3600)
+    anomaly_min_cost: Amount = "0.50"
     exchange_rate_url: Annotated[str, AfterValidator(_web_address)] | None = None
     unpriced: Literal["deny", "fallback"] = "deny"
     fallback_price_per_1m: Amount | None = None

@@ -161,7 +161,7 @@ def set_limit(
     }
     said = {
         **_measure(period, amount, unit, parent, percent),
-        "scope": _scope(named, scope),
+        "scope": scope_of(named, scope),
         "policy": policy.value if policy else None,
         "thresholds": sorted(set(threshold)) if threshold else None,
         "alert_on": [basis.value for basis in alert_on] if alert_on else None,
@@ -231,7 +231,7 @@ def _part(budget: dict[str, Any], names: dict[str, str]) -> str | None:
     return f"{budget['percent']} % of {names.get(parent, parent)}" if parent else None
 
 
-def _scope(named: dict[str, Names], raw: str | None) -> dict[str, Any]:
+def scope_of(named: dict[str, Names], raw: str | None) -> dict[str, Any]:
     """The scope in its one spelling, as the gateway shows it."""
     from budget_bus.policy.scope import parse_scope
     from budget_bus.providers.names import canonical_provider

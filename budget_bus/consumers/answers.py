@@ -51,7 +51,7 @@ def answer(
     )
     if verdict.allowed:
         return response
-    return response.model_copy(update=_denied(binding, now))
+    return response.model_copy(update=_denied(binding, now) if binding else _frees_up(verdict.until, now))
 
 
 def undecided(asked: CheckRequested, reason: str, *, tier: str, now: datetime) -> CheckResponse:
@@ -75,15 +75,16 @@ def undecided(asked: CheckRequested, reason: str, *, tier: str, now: datetime) -
     )
 
 
-def _denied(binding: Line | None, now: datetime) -> dict[str, Any]:
-    """When it frees up, and the platform's old keys."""
-    if binding is None:
-        return {}
-    budget, end = binding.budget, binding.window.end
+def _frees_up(end: datetime | None, now: datetime) -> dict[str, Any]:
     retry_after_s = None if end is None else max(1, -((now - end) // timedelta(seconds=1)))
+    return {"resets_at": end, "retry_after_s": retry_after_s}
+
+
+def _denied(binding: Line, now: datetime) -> dict[str, Any]:
+    """When it frees up, and the platform's old keys."""
+    budget = binding.budget
     return {
-        "resets_at": end,
-        "retry_after_s": retry_after_s,
+        **_frees_up(binding.window.end, now),
         "policy_type": binding.policy.value.lower(),
         "limit": budget.write(binding.limit),
         "usage": budget.write(binding.balance.committed),

@@ -26,6 +26,7 @@ from budget_bus.events.checks import Suggestions
 from budget_bus.policy.budget import Balance, Budget, Policy
 from budget_bus.policy.decide import Action, Line, Verdict, frees_up_last
 from budget_bus.policy.exchange import utc_day
+from budget_bus.policy.pause import decide_paused
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.policy.scope import Call
 from budget_bus.policy.windows import Window
@@ -161,13 +162,15 @@ class Session:
     def _decide(self, question: Question) -> None:
         asked = question.asked
         of_one = self.decider.estimator.estimate(asked, question.call.provider, at=self.now)
+        paused = self._paused(question.call)
         weighed = weigh(
-            self.decider.catalogue, question.call, of_one, self.now, self._balance, lease_calls=asked.lease_calls,
-            critical=asked.priority == "critical", overruled=self._stale_verdict,
+            self.decider.catalogue, question.call, of_one, self.now, self._balance,
+            lease_calls=None if paused else asked.lease_calls, critical=asked.priority == "critical",
+            overruled=lambda lines: paused or self._stale_verdict(lines),
         )  # fmt: skip
         lines, verdict, estimate, calls = weighed.lines, weighed.verdict, weighed.estimate, weighed.calls
         # Before anything is placed: what is left now is what another call would have had.
-        misfit = verdict.action in (Action.DENY, Action.DEGRADE)
+        misfit = verdict.action in (Action.DENY, Action.DEGRADE) and not paused
         suggestions = self._suggest(question, estimate, lines) if misfit else Suggestions()
         expires_at = None
         if verdict.allowed and asked.hold:
@@ -198,6 +201,8 @@ class Session:
 
     def _suggest(self, question: Question, estimate: Estimate, lines: Sequence[Line]) -> Suggestions:
         def lines_elsewhere(call: Call, other: Estimate) -> list[Line] | None:
+            if self._paused(call):
+                return None
             try:
                 return lines_of(self.decider.catalogue, call, other, self.now, self._balance)
             except KeyError:  # a budget that this batch has not locked
@@ -285,6 +290,9 @@ class Session:
                     f"{quote.published}, {(day - quote.published).days} days ago"
                 )
         return found
+
+    def _paused(self, call: Call) -> Verdict | None:
+        return decide_paused(self.decider.catalogue.pauses, call, self.now)
 
     def _stale_verdict(self, lines: Sequence[Line]) -> Verdict | None:
         hard = [i for i, line in enumerate(lines) if line.policy is Policy.HARD_LIMIT and not line.budget.spec.shadow]

@@ -6,17 +6,18 @@ import uuid
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from budget_bus.events import topics
-from budget_bus.money import format_nanos
+from budget_bus.money import Nanos, format_nanos
 from budget_bus.policy.alerts import Crossing as Crossed
 from budget_bus.policy.alerts import crossings
 from budget_bus.policy.budget import Balance, Basis, Budget, Policy, Reached, Unit
 from budget_bus.policy.windows import Window
 from budget_bus.store import balances, outbox
+from budget_bus.store.anomalies import Finding
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.outbox import Crossing, Message
 
@@ -28,6 +29,7 @@ UNRESERVED_USAGE = "unreserved_usage"
 CRITICAL_PASSED = "critical_passed"
 WINDOW_RESTATED = "window_restated"
 PRICE_DRIFT = "price_drift"
+ANOMALY = "anomaly"
 _NOTICES = {
     ESTIMATE_OVERRUN: ("warning", "was charged more by a call than was set aside for it"),
     UNRESERVED_USAGE: ("warning", "was charged by a call that had not asked: it cannot be refused, only counted"),
@@ -122,36 +124,85 @@ async def tell_drift(
         alert_id = uuid.uuid5(_ALERTS, f"{PRICE_DRIFT}/{name}/{one.currency}/{first}/{last}")
         theirs, ours = format_nanos(one.theirs), format_nanos(one.ours)
         by = "" if one.percent is None else f", a drift of {one.percent} %"
-        payload = {
-            "alert_id": str(alert_id),
+        said = {
             "type": PRICE_DRIFT,
             "severity": "warning",
-            "budget_id": str(uuid.uuid5(_ALERTS, name)),
             "name": name,
             "scope": {"provider": one.provider, **({"model": one.model} if one.model else {})},
-            "period": "total",
-            "window_start": write_instant(start),
-            "window_end": write_instant(end),
-            "context_id": None,
-            "threshold_percent": 0,
-            "basis": Basis.SPENT.value,
             "limit": theirs,
             "spent": ours,
-            "held": "0",
-            "unconfirmed": "0",
             "unit": Unit.COST.value,
             "currency": one.currency,
             "message": f"{name}: {theirs} {one.currency} charged from {first} to {last}, the books have {ours}{by}",
-            "raised_at": write_instant(now),
-            "limit_version": 0,
         }
+        payload = _unbudgeted(alert_id, name, said, start=start, end=end, now=now)
         key = f"{PRICE_DRIFT}/{one.currency}/{last}"
         raised.append(Crossing(alert_id, uuid.uuid5(_ALERTS, name), "", start, 0, 0, key, payload))
-    new = await outbox.raise_alerts(connection, raised, at=now)
+    return await _tell(connection, raised, now)
+
+
+async def tell_anomaly(
+    connection: asyncpg.Connection, anomaly_id: uuid.UUID, found: Finding, *, paused_until: datetime | None
+) -> int:
+    """
+    Alert of an anomaly, once; `limit` is the edge of what is usual and `spent` what was observed.
+
+    With *paused_until* the breaker has paused its scope, which is an error rather than a warning. It is no budget's
+    alert: `budget_id` is derived from the scope.
+
+    Returns:
+        0 if it was told before.
+    """
+    about = outbox.to_json(found.scope).decode()
+    name = f"{ANOMALY}/{about}"
+    alert_id = uuid.uuid5(_ALERTS, f"{ANOMALY}/{anomaly_id}")
+    write = format_nanos if found.unit == Unit.COST else str
+    paused = f"; paused until {write_instant(paused_until)}" if paused_until else ""
+    said = {
+        "type": ANOMALY,
+        "severity": "error" if paused_until else "warning",
+        "name": ", ".join(f"{value}" for value in found.scope.values()),
+        "scope": found.scope,
+        "limit": write(Nanos(found.expected)),
+        "spent": write(Nanos(found.observed)),
+        "unit": found.unit,
+        "currency": found.currency,
+        "message": found.reason + paused,
+    }
+    payload = _unbudgeted(alert_id, name, said, start=found.since, end=found.at, now=found.at)
+    payload["context_id"] = found.scope.get("context_id")
+    crossing = Crossing(alert_id, uuid.uuid5(_ALERTS, name), "", found.since, 0, 0, f"{ANOMALY}/{anomaly_id}", payload)
+    return await _tell(connection, [crossing], found.at)
+
+
+async def _tell(connection: asyncpg.Connection, raised: Iterable[Crossing], now: datetime) -> int:
+    """Publish those that are new; how many that are."""
+    new = await outbox.raise_alerts(connection, list(raised), at=now)
     await outbox.put(
         connection, [Message(topics.BUDGET_ALERTS, _key(one.budget_id), outbox.to_json(one.payload)) for one in new]
     )
     return len(new)
+
+
+def _unbudgeted(
+    alert_id: uuid.UUID, name: str, said: Mapping[str, Any], *, start: datetime, end: datetime, now: datetime
+) -> dict[str, Any]:
+    """An alert that is about no budget; its `budget_id` is derived from *name*."""
+    return {
+        "alert_id": str(alert_id),
+        "budget_id": str(uuid.uuid5(_ALERTS, name)),
+        "period": "total",
+        "window_start": write_instant(start),
+        "window_end": write_instant(end),
+        "context_id": None,
+        "threshold_percent": 0,
+        "basis": Basis.SPENT.value,
+        "held": "0",
+        "unconfirmed": "0",
+        "raised_at": write_instant(now),
+        "limit_version": 0,
+        **said,
+    }
 
 
 def _crossing(change: Change, crossed: Crossed, now: datetime) -> Crossing:

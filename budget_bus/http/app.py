@@ -7,6 +7,7 @@ from starlette.routing import Mount
 
 from budget_bus.http import (
     alerts,
+    anomalies,
     changes,
     check,
     config,
@@ -22,6 +23,7 @@ from budget_bus.http import (
     limit_windows,
     limits,
     optimize,
+    pauses,
     price_comparison,
     price_updates,
     prices,
@@ -59,6 +61,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *changes.ENDPOINTS,
     *config.ENDPOINTS,
     *decisions.ENDPOINTS,
+    *pauses.ENDPOINTS,
+    *anomalies.ENDPOINTS,
     *integrations.ENDPOINTS,
     *prices.ENDPOINTS,
     *price_updates.ENDPOINTS,

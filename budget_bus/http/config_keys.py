@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from budget_bus.errors import FieldError, NotFound, Rejected
+from budget_bus.insight.breaker import DEFAULT_PAUSE_S, Breaker
 from budget_bus.policy.budget import Policy
 from budget_bus.policy.equivalents import parse_equivalents
 from budget_bus.providers.names import canonical_provider
 from budget_bus.settings import Settings
+
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 60, 604_800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +61,32 @@ def read_equivalents(raw: Any) -> list[list[str]]:
     return parse_equivalents(raw, provider_name=canonical_provider)
 
 
+def read_breaker(raw: Any) -> str:
+    """
+    What trips the breaker.
+
+    Raises:
+        Rejected: names `value` and what it may be.
+    """
+    name = raw.strip().lower() if isinstance(raw, str) else raw
+    if name not in tuple(Breaker):
+        raise Rejected("invalid value", [FieldError("value", f"must be one of {', '.join(Breaker)}")])
+    return Breaker(name).value
+
+
+def read_pause_s(raw: Any) -> int:
+    """
+    Whole seconds from a minute to a week.
+
+    Raises:
+        Rejected: names `value` and the bounds.
+    """
+    if isinstance(raw, bool) or not isinstance(raw, int) or not _SHORTEST_PAUSE_S <= raw <= _LONGEST_PAUSE_S:
+        message = f"must be whole seconds from {_SHORTEST_PAUSE_S} to {_LONGEST_PAUSE_S}, such as 900"
+        raise Rejected("invalid value", [FieldError("value", message)])
+    return raw
+
+
 # A further key is one more entry here. What the books keep under other names is nobody's to set.
 KEYS: Mapping[str, Key] = {
     key.name: key
@@ -74,6 +103,18 @@ KEYS: Mapping[str, Key] = {
             description='Which models are equal in use, as groups of "provider/model"; decisions suggest the cheaper.',
             read=read_equivalents,
             default=[],
+        ),
+        Key(
+            name="breaker",
+            description="Which anomalies pause their scope by themselves: off, velocity, loop or both.",
+            read=read_breaker,
+            default=Breaker.OFF.value,
+        ),
+        Key(
+            name="breaker_pause_s",
+            description="For how many seconds the breaker pauses what it trips on.",
+            read=read_pause_s,
+            default=DEFAULT_PAUSE_S,
         ),
     )
 }

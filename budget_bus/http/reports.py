@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
+from budget_bus.http.anomalies import Anomaly, found_between
 from budget_bus.http.budgets import BudgetView, concerns, views
 from budget_bus.http.parts import Call, Reading
 from budget_bus.http.prices import price_book
@@ -90,6 +91,7 @@ class Summary(BaseModel):
     unconfirmed: str
     unconfirmed_holds: int
     budgets: list[ReportedBudget]
+    anomalies: list[Anomaly]
 
 
 async def summary(call: Call[SummaryQuery, None]) -> Answer:
@@ -139,6 +141,7 @@ async def report(parts: Reading, query: SummaryQuery, start: datetime, end: date
         unconfirmed=format_nanos(held.get(PRICE_CURRENCY, (0, 0))[1]),
         unconfirmed_holds=sum(count for count, _ in held.values()),
         budgets=reported,
+        anomalies=await found_between(parts, start, end, filters),
     )
     if query.format == "json":
         return Answer(made)

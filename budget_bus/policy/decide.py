@@ -58,7 +58,8 @@ class Line:
 class Verdict:
     """
     `binding` is the index of the line that a denial names: of those that refuse, the one that frees up last.
-    `passed` are the lines that would have refused, had the call not been critical.
+    `passed` are the lines that would have refused, had the call not been critical. `until` is when a pause ends, where
+    that is what denies.
     """
 
     action: Action
@@ -66,6 +67,7 @@ class Verdict:
     binding: int | None = None
     warnings: tuple[str, ...] = ()
     passed: tuple[int, ...] = ()
+    until: datetime | None = None
 
     @property
     def allowed(self) -> bool:

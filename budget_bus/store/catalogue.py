@@ -12,9 +12,10 @@ import asyncpg
 
 from budget_bus.policy.budget import Basis, Budget, LimitSpec, Policy, Raise, Unit
 from budget_bus.policy.exchange import NO_RATES, ExchangeRates, utc_day
+from budget_bus.policy.pause import Pause
 from budget_bus.policy.scope import Call, parse_scope
 from budget_bus.policy.windows import Period, Window
-from budget_bus.store import exchange
+from budget_bus.store import exchange, pauses
 from budget_bus.store.sql import queries
 
 _SQL = queries("catalogue")
@@ -89,6 +90,7 @@ class Catalogue:
     version: int = 0
     default_policy: Policy = Policy.WARN
     budgets: tuple[Budget, ...] = ()
+    pauses: tuple[Pause, ...] = ()  # those that nobody has ended; whether one holds depends on the moment
     balance_ids: dict[Place, int] = field(default_factory=dict)
     contexts: dict[tuple[UUID, str], list[Window]] = field(default_factory=dict)  # windows of per_context budgets
     has_contexts: bool = False
@@ -113,6 +115,7 @@ class Catalogue:
         budgets = await read_budgets(connection)
         level = await connection.fetchval(_SQL["config"], "enforcement_level")
         self.default_policy = Policy(level) if level else self.setting_policy
+        self.pauses = tuple(await pauses.unended(connection))
         groups = await connection.fetchval(_SQL["config"], "equivalents") or ()
         self.equivalents = tuple(tuple(group) for group in groups)
         self.use(budgets)

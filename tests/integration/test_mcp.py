@@ -94,6 +94,17 @@ async def test_a_denial_is_explained_also_afterwards(served: Settings) -> None:
         assert same == answer
 
 
+async def test_a_denial_by_a_pause_is_explained(served: Settings) -> None:
+    body = {"scope": {"component": "rhetor"}, "reason": "a loop", "ttl_s": 600}
+    await post(served, "/api/pauses", body)
+    async with Client(f"{url(served)}/mcp/") as agent:
+        text, answer = await ask(agent, "check_budget", {**OPUS, "max_output_tokens": 0})
+        assert text.startswith("Denied: paused: a loop.")
+        assert f"It frees up at {answer['resets_at']}." in text
+        later, same = await ask(agent, "explain_decision", {"request_id": answer["request_id"]})
+        assert (later.endswith(text), same) == (True, answer)
+
+
 async def test_it_is_routed_to_what_fits(served: Settings) -> None:
     await post(served, "/api/config/equivalents", {"value": [["anthropic/claude-3-opus", SONNET]]}, "PUT")
     await post(served, "/api/limits", {"period": "daily", "limit": "0.01", "policy": "HARD_LIMIT", "name": "small"})

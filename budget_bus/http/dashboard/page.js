@@ -155,6 +155,7 @@ function showOpen(report) {
     report.unconfirmed_holds ? `${whole(report.unconfirmed_holds)} holds are unconfirmed, ${report.unconfirmed} ${report.currency}: nothing was heard of their calls.` : null,
   ].filter(Boolean);
   const parts = lines.length ? lines.map((line) => element("p", { class: "over" }, line)) : [element("p", { class: "ok" }, "Everything has a price, and every call was heard of.")];
+  for (const one of report.anomalies) parts.push(element("p", { class: "over" }, `${one.reason}, seen `, element("span", { class: "quiet" }, time(one.at))));
   for (const one of state.integrations || []) {
     for (const finding of one.findings) parts.push(element("p", { class: "quiet" }, `${one.component}: ${finding}`));
   }

@@ -24,6 +24,8 @@ def test_a_default_is_a_value_that_could_be_set(key: Any) -> None:
     [
         pytest.param("enforcement_level", "HARD_LIMIT", "HARD_LIMIT", id="a policy"),
         pytest.param("enforcement_level", " soft_limit ", "SOFT_LIMIT", id="a policy in lower case"),
+        pytest.param("breaker", " Both ", "both", id="what trips the breaker"),
+        pytest.param("breaker_pause_s", 60, 60, id="a minute"),
         pytest.param(
             "equivalents", [["x_ai/grok-4", "Gemini/g"]], [["xai/grok-4", "google/g"]], id="providers by stored names"
         ),
@@ -41,6 +43,12 @@ def test_what_is_kept_of_a_value(name: str, given: Any, kept: Any) -> None:
         pytest.param("enforcement_level", 3, "must be one of", id="a number"),
         pytest.param("enforcement_level", ["WARN"], "must be one of", id="a list"),
         pytest.param("enforcement_level", {}, "must be one of", id="an object"),
+        pytest.param("breaker", "silence", "off, velocity, loop, both", id="what never trips the breaker"),
+        pytest.param("breaker", True, "must be one of", id="a breaker that is just on"),
+        pytest.param("breaker_pause_s", 59, "from 60 to 604800", id="too short a pause"),
+        pytest.param("breaker_pause_s", 604_801, "from 60 to 604800", id="too long a pause"),
+        pytest.param("breaker_pause_s", True, "whole seconds", id="a pause that is just on"),
+        pytest.param("breaker_pause_s", 90.5, "whole seconds", id="half a second"),
         pytest.param("equivalents", "openai/gpt-4o", "a list of lists", id="text for a list"),
         pytest.param("equivalents", [["gemini/g", "google/g"]], "google/g is at [0][0]", id="one model, two aliases"),
     ],
