@@ -173,6 +173,7 @@ class Settings(BaseSettings):
     price_move_factor: Decimal = Field(Decimal(2), gt=1, le=1000)
     drift_alert_percent: int = Field(5, ge=1, le=1000)
     self_check_interval: int = Field(3600, ge=0)
+    forecast_interval: int = Field(900, ge=1)
     exchange_rate_url: Annotated[str, AfterValidator(_web_address)] | None = None
     unpriced: Literal["deny", "fallback"] = "deny"
     fallback_price_per_1m: Amount | None = None

@@ -35,6 +35,12 @@ ENTRIES = {
     "get-usage": Entry(
         "usage", "get_usage", "Show requests, tokens and cost of a period's current window, or of any span."
     ),
+    "forecast": Entry(
+        "forecast", "show_forecasts", "Show what budgets will come to by their windows' ends, and when they run out."
+    ),
+    "plan": Entry(
+        "plan", "show_plan", "Say how much a component may plan to spend until a moment, and with what confidence."
+    ),
     "import": Entry("importing.command", "import_usage", "Import past usage through Kafka."),
     "recalculate": Entry(
         "recalculate", "recalculate", "Restate recorded costs at the prices that hold today for their time."

@@ -14,18 +14,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
-from budget_bus.http.budgets import BudgetView, concerns, views
-from budget_bus.http.parts import Call, Parts
+from budget_bus.http.budgets import concerns
+from budget_bus.http.outlook import ReportedBudget, reported
+from budget_bus.http.parts import Call
 from budget_bus.http.query import Moment, ZoneName
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.http.usage import Group, Numbers, UsageFilters, group_names, grouped, numbers
 from budget_bus.money import format_nanos
-from budget_bus.policy.budget import Budget
 from budget_bus.policy.pricing import PRICE_CURRENCY
-from budget_bus.policy.run_rate import run_rate
-from budget_bus.policy.windows import Period, Window, window_of
+from budget_bus.policy.windows import Period, window_of
 from budget_bus.providers.names import canonical_provider
-from budget_bus.store import limits, reports, windows
+from budget_bus.store import limits, reports
 from budget_bus.store.reads import GROUPS
 from budget_bus.store.reports import BinnedSum
 
@@ -70,26 +69,6 @@ class Unpriced(BaseModel):
 
     requests: int
     total_tokens: int
-
-
-class ForecastView(BaseModel):
-    """
-    What will be spent at the window's end, in the budget's unit. `run_rate` extends the window's average until now; it
-    has no band and no error of its own, so these are null.
-    """
-
-    expected: str
-    low: str | None
-    high: str | None
-    method: Literal["run_rate"]
-    backtest_error_percent: str | None
-
-
-class ReportedBudget(BudgetView):
-    """A budget in its present window, and what that will come to; null while too little of the window is over."""
-
-    forecast: ForecastView | None
-    runs_out_at: datetime | None
 
 
 class Summary(BaseModel):
@@ -149,7 +128,7 @@ async def summary(call: Call[SummaryQuery, None]) -> Answer:
             ),
             unconfirmed=format_nanos(held.get(PRICE_CURRENCY, (0, 0))[1]),
             unconfirmed_holds=sum(count for count, _ in held.values()),
-            budgets=await _reported(parts, budgets, now),
+            budgets=await reported(parts, budgets, now),
         )
     )
 
@@ -194,27 +173,6 @@ def _top(sums: Sequence[BinnedSum], dimensions: Sequence[str]) -> Iterator[TopSp
         for value, nanos in ranked[:_TOP]:
             share = f"{Decimal(nanos) / total * 100:.1f}" if total else "0.0"
             yield TopSpender(dimension=dimension, value=value, cost=format_nanos(nanos), share_percent=share)
-
-
-async def _reported(parts: Parts, budgets: Sequence[Budget], now: datetime) -> list[ReportedBudget]:
-    shown = await views(parts, budgets)
-    taken = await windows.current(parts.pool, budgets, now)
-    return [
-        ReportedBudget(**view.model_dump(), **_outlook(budget, window, balance, now))
-        for view, budget, (window, balance) in zip(shown, budgets, taken, strict=True)
-    ]
-
-
-def _outlook(budget: Budget, window: Window | None, balance: Any, now: datetime) -> dict[str, Any]:
-    found = None
-    if window is not None:
-        limit = budget.limit_in(window, balance, now)
-        found = run_rate(window, now=now, spent=balance.spent, committed=balance.committed, limit=limit)
-    if found is None:
-        return {"forecast": None, "runs_out_at": None}
-    expected = budget.write(found.expected)
-    forecast = ForecastView(expected=expected, low=None, high=None, method="run_rate", backtest_error_percent=None)
-    return {"forecast": forecast, "runs_out_at": found.runs_out_at}
 
 
 def _csv(sums: Sequence[BinnedSum], group_by: Sequence[str], edges: Sequence[datetime]) -> str:

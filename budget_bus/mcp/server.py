@@ -37,6 +37,7 @@ TOOLS: Final[dict[Tool, ToolAnnotations]] = {
     Tools.route_with_budget_awareness: _HOLDS,
     Tools.explain_decision: _READS,
     Tools.forecast: _READS,
+    Tools.plan_budget: _READS,
     Tools.allocate_budget: _HOLDS,
 }
 # The names that the platform's agents know.

@@ -19,6 +19,7 @@ TAKES = {
     "route_with_budget_awareness": {"component", "provider", "model", "input_tokens"},
     "explain_decision": {"request_id"},
     "forecast": set(),
+    "plan_budget": {"component", "until"},
     "allocate_budget": {"parent", "percent", "component"},
 }
 NOBODY = "http://127.0.0.1:9"
