@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(WHY is not None, reason=WHY or "")
 
 @pytest.fixture(scope="module")
 def found() -> dict[tuple[str, Period], list[Outcome]]:
-    """An origin every 101 hours, of every shape and length of a window; `python -m bench --only forecast` takes more."""
+    """An origin every 101 hours, of every shape and length of a window; the benchmark takes more."""
     return {(shape, period): [*outcomes(shape, period, 101)] for shape in SHAPES for period in PERIODS}
 
 
