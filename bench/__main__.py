@@ -11,7 +11,20 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from bench import checks, dashboard, export, feed, lease, machine, report, restate, settle, startup, usage_report
+from bench import (
+    checks,
+    dashboard,
+    export,
+    feed,
+    forecast,
+    lease,
+    machine,
+    report,
+    restate,
+    settle,
+    startup,
+    usage_report,
+)
 from bench.stack import Stack, running_stack
 from budget_bus.errors import BudgetError
 
@@ -114,6 +127,11 @@ async def _export(stack: Stack, options: argparse.Namespace) -> AsyncIterator[di
         yield side
 
 
+async def _forecast(_stack: Stack, options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
+    for numbers in await asyncio.to_thread(forecast.measured, 79 if options.quick else 29):
+        yield numbers
+
+
 async def _startup(_stack: Stack, _options: argparse.Namespace) -> AsyncIterator[dict[str, float]]:
     yield await asyncio.to_thread(startup.floor)
     yield await asyncio.to_thread(startup.ours)
@@ -129,11 +147,13 @@ _BENCHMARKS: dict[str, Measure] = {
     "report": _report,
     "export": _export,
     "startup": _startup,
+    "forecast": _forecast,
 }
 
 
 def _is_possible(name: str) -> bool:
-    lacking = dashboard.lacking() if name == "dashboard" else None
+    needs = {"dashboard": dashboard.lacking, "forecast": forecast.lacking}
+    lacking = needs[name]() if name in needs else None
     if lacking:
         tell(f"{name}: left out, {lacking}")
     return not lacking

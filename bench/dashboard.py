@@ -24,7 +24,7 @@ from budget_bus.events.topics import USAGE_RECORDED
 from budget_bus.local.ports import free_port
 
 DAYS = 90
-_TRACES = ROOT.parent / "shared" / "data"
+TRACES = ROOT.parent / "shared" / "data"
 _CALLS = {
     "code": (("codex", "openai", "gpt-4o"), ("ergon", "anthropic", "claude-sonnet-4-5")),
     "conv": (("rhetor", "anthropic", "claude-haiku-4-5"), ("apollo", "google", "gemini-2.5-flash")),
@@ -67,7 +67,7 @@ def lacking() -> str | None:
     """What this needs and is not here, if anything."""
     if shutil.which("chromium") is None:
         return "there is no Chromium on this machine (Debian: apt-get install chromium)"
-    return None if _TRACES.is_dir() else f"the real traces are not at {_TRACES}; README.md says where they are from"
+    return None if TRACES.is_dir() else f"the real traces are not at {TRACES}; README.md says where they are from"
 
 
 async def _fill(stack: Stack, database_url: str, opened: AsyncExitStack) -> None:
@@ -90,7 +90,7 @@ def _traces() -> Iterator[dict[str, object]]:
     """The real traces, each hour of them spread over the days until now."""
     begin = datetime.now(UTC) - timedelta(days=DAYS)
     for kind, calls in _CALLS.items():
-        rows = [*csv.DictReader((_TRACES / f"AzureLLMInferenceTrace_{kind}.csv").open(encoding="utf-8"))]
+        rows = [*csv.DictReader((TRACES / f"AzureLLMInferenceTrace_{kind}.csv").open(encoding="utf-8"))]
         for index, row in enumerate(rows):
             component, provider, model = calls[index % len(calls)]
             yield {

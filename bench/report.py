@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.forecast import SHAPES
+
 RESULTS = Path(__file__).parent / "results"
 
 _UNITS = {
@@ -28,6 +30,7 @@ _UNITS = {
     "report_ms": "ms",
     "exported_per_second": "rows/s",
     "export_mib": "MiB",
+    **{f"{shape}_{what}_percent": "%" for shape in SHAPES for what in ("error", "exhaustion", "plan")},
 }
 _WHAT = {
     "voided_per_second": "lease, each voided",
@@ -39,13 +42,16 @@ _WHAT = {
     "kib_per_client": "feed, memory of a client",
     "report_ms": "report of a month",
     "export_mib": "export, memory of the gateway",
+    **{f"{shape}_error_percent": f"forecast, {shape}: error" for shape in SHAPES},
+    **{f"{shape}_exhaustion_percent": f"forecast, {shape}: exhaustion in the band" for shape in SHAPES},
+    **{f"{shape}_plan_percent": f"forecast, {shape}: others within the plan" for shape in SHAPES},
 }
 
 _INTRODUCTION = """# Benchmarks
 
 Ours beside the floor: the least that a Python program on Kafka and PostgreSQL has to do, on the same machine, in the
 same run, taking turns. The median of the rounds; *spread* is (highest - lowest) / median. Ratio is ours / floor:
-for events/s, checks/s and calls/s higher is better, for ms lower is.
+for events/s, checks/s and calls/s higher is better, for ms and errors lower is.
 
 * **settle**: `usage.recorded` into the books by one settler process. Floor: poll, validate each record, one
   `INSERT .. ON CONFLICT DO NOTHING` into a plain table per batch of up to 2,000, commit in PostgreSQL and in Kafka.
@@ -74,6 +80,15 @@ for events/s, checks/s and calls/s higher is better, for ms lower is.
   component.
 * **export**: `GET /api/reports/export` of a month, and by how much the gateway's largest resident set grew. Floor:
   `COPY TO` of the same rows in the same order by asyncpg, whose memory is written as 1 MiB.
+* **forecast**: budgets of a day, a week and a month over 90 days made of the hour of the real traces (28,185 calls of
+  four components at list prices), forecast every 29 hours from day 40 on, of nothing but the hours before. *Even*: the
+  n-th of N calls of a trace is at n/N of the 90 days. *Stretched*: a call is where it was in the hour, of 90 days.
+  *Daily*: the n-th call is on day n mod 90, at the time of day where it was in the hour, so every day has the hour's
+  shape, with other calls. The error is the mean absolute percentage error of a window's amount; floor: the straight
+  line, from the same origins (not before a twentieth of the window is over). *Exhaustion in the band*: how often a
+  limit of 90 % of the average window ran out within the band, or lasted when the band said that it may; floor: the 90 %
+  that the band is stated to have. *Others within the plan*: how often three components spent at most what a plan of the
+  fourth keeps for them until the window's end with 90 % confidence; floor: these 90 %.
 * **startup**: a new process that imports `budget.client`, and one that prints `budget --help`; medians of 15. Floor: an
   interpreter that does nothing.
 

@@ -7,7 +7,7 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -170,15 +170,16 @@ async def notifier(settings: Settings) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
-    """Prices that arrive, costs that are restated, sums that are checked: at low priority, beside the streams."""
+    """New prices, restated costs, checked sums and forecasts: at low priority, beside the streams."""
     from budget_bus.bookkeeping.exchange_rates import keep_rates  # noqa: PLC0415
     from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
     from budget_bus.bookkeeping.self_check import keep_checking  # noqa: PLC0415
     from budget_bus.bookkeeping.unpriced import keep_pricing  # noqa: PLC0415
+    from budget_bus.insight.forecasting import Forecaster, keep_forecasting  # noqa: PLC0415
     from budget_bus.insight.watching import Watcher  # noqa: PLC0415
     from budget_bus.reporting.due import keep_reporting  # noqa: PLC0415 - the other roles make no reports
 
-    async with open_pool(settings, size=5) as pool, AsyncExitStack() as stack:
+    async with open_pool(settings, size=6) as pool, AsyncExitStack() as stack:
         stopping = asyncio.Event()
         updating = keep_updating(
             pool,
@@ -194,7 +195,10 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
         reporting = keep_reporting(settings, pool, stopping)
         watcher = Watcher(pool, floor=parse_amount(settings.anomaly_min_cost))
         watching = watcher.run(stopping, interval_s=settings.anomaly_interval)
-        for work in (updating, pricing, exchanging, checking, reporting, watching):
+        interval = timedelta(seconds=settings.forecast_interval)
+        forecaster = Forecaster(pool, Catalogue(Policy(settings.enforcement_level)), interval)
+        forecasting = keep_forecasting(forecaster, stopping)
+        for work in (updating, pricing, exchanging, checking, reporting, watching, forecasting):
             await stack.enter_async_context(_running(work, stopping.set))
         yield
 

@@ -176,6 +176,7 @@ class Settings(BaseSettings):
     self_check_interval: int = Field(3600, ge=0)
     anomaly_interval: int = Field(60, ge=0, le=3600)
     anomaly_min_cost: Amount = "0.50"
+    forecast_interval: int = Field(900, ge=1)
     exchange_rate_url: Annotated[str, AfterValidator(_web_address)] | None = None
     unpriced: Literal["deny", "fallback"] = "deny"
     fallback_price_per_1m: Amount | None = None

@@ -38,6 +38,12 @@ ENTRIES = {
     ),
     "report": Entry("report", "report", "Report usage over time, or have it reported again and again."),
     "export": Entry("export", "export", "Export the ledger's rows as CSV or FOCUS 1.2."),
+    "forecast": Entry(
+        "forecast", "show_forecasts", "Show what budgets will come to by their windows' ends, and when they run out."
+    ),
+    "plan": Entry(
+        "plan", "show_plan", "Say how much a component may plan to spend until a moment, and with what confidence."
+    ),
     "import": Entry("importing.command", "import_usage", "Import past usage through Kafka."),
     "recalculate": Entry(
         "recalculate", "recalculate", "Restate recorded costs at the prices that hold today for their time."

@@ -111,7 +111,7 @@ TtlOption = Annotated[
 CriticalOption = Annotated[bool | None, typer.Option(help="Let calls of priority critical pass a hard limit.")]
 AlertOnOption = Annotated[
     list[Basis] | None,
-    typer.Option(help="What thresholds look at: spent, committed, or both; may be repeated.", case_sensitive=False),
+    typer.Option(help="What thresholds look at: spent, committed, forecast; may be repeated.", case_sensitive=False),
 ]
 ThresholdOption = Annotated[
     list[int] | None, typer.Option(help="Alert at this percentage; may be repeated (else 50, 80, 100).")

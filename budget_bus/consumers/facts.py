@@ -205,15 +205,38 @@ def _unbudgeted(
     }
 
 
-def _crossing(change: Change, crossed: Crossed, now: datetime) -> Crossing:
+async def tell_forecast(
+    connection: asyncpg.Connection, change: Change, crossed: Iterable[Crossed], *, expected: int, now: datetime
+) -> int:
+    """
+    Alert of thresholds that the amount *expected* at a window's end has passed; once per threshold and limit version.
+
+    Returns:
+        How many of them were not told before.
+    """
+    new = await outbox.raise_alerts(connection, [_crossing(change, one, now, expected) for one in crossed], at=now)
+    await outbox.put(
+        connection, [Message(topics.BUDGET_ALERTS, _key(one.budget_id), outbox.to_json(one.payload)) for one in new]
+    )
+    return len(new)
+
+
+_VERBS = {
+    Basis.SPENT: "has spent",
+    Basis.COMMITTED: "has spent or set aside",
+    Basis.FORECAST: "is forecast to come to",
+}
+
+
+def _crossing(change: Change, crossed: Crossed, now: datetime, expected: int | None = None) -> Crossing:
     budget, window, balance = change
     percent, spent = crossed.percent, crossed.basis is Basis.SPENT
     state = "recovered" if not crossed.up else "exceeded" if percent >= 100 else "approaching"
     kind = f"{_KINDS[budget.spec.unit]}_limit_{state}"
     limit = _with_unit(budget, budget.limit_in(window, balance, now))
-    amount = budget.write(balance.spent if spent else balance.committed)
-    verb = "has spent" if spent else "has spent or set aside"
-    fact = f"{verb} {amount} of {limit}: "
+    taken = balance.spent if spent else balance.committed
+    amount = budget.write(taken if expected is None else expected)
+    fact = f"{_VERBS[crossed.basis]} {amount} of {limit}: "
     fact += f"{percent} % is reached" if crossed.up else f"that is below {percent} % again"
     severity = "info" if percent < 80 or not crossed.up else "warning" if percent < 100 else "error"
     told = _Told(kind, severity, fact, percent, crossed.basis)

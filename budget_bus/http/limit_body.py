@@ -62,8 +62,6 @@ def _ascending(thresholds: list[int]) -> list[int]:
 
 
 def _bases(names: list[str]) -> list[str]:
-    if "forecast" in names:
-        raise ValueError("forecast is not there yet; alerts can look at spent and at committed")
     return sorted(set(names), reverse=True)
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
 from budget_bus.errors import FieldError, Rejected
 from budget_bus.http.anomalies import Anomaly, found_between
-from budget_bus.http.budgets import BudgetView, concerns, views
+from budget_bus.http.budgets import concerns
+from budget_bus.http.outlook import ReportedBudget, reported
 from budget_bus.http.parts import Call, Reading
 from budget_bus.http.prices import price_book
 from budget_bus.http.query import Moment, Names, ZoneName
@@ -21,12 +21,10 @@ from budget_bus.http.usage import UsageFilters, group_names
 from budget_bus.insight.report_formats import XLSX, render
 from budget_bus.insight.usage_report import Asked, gather
 from budget_bus.money import format_nanos
-from budget_bus.policy.budget import Budget
 from budget_bus.policy.pricing import PRICE_CURRENCY
-from budget_bus.policy.run_rate import run_rate
-from budget_bus.policy.windows import Period, Window, window_of
+from budget_bus.policy.windows import Period, window_of
 from budget_bus.providers.names import canonical_provider
-from budget_bus.store import limits, reports, windows
+from budget_bus.store import limits, reports
 
 MAX_BINS = 5_000
 _DIMENSIONS = ("component", "provider", "model")
@@ -52,26 +50,6 @@ class Unpriced(BaseModel):
 
     requests: int
     total_tokens: int
-
-
-class ForecastView(BaseModel):
-    """
-    What will be spent at the window's end, in the budget's unit. `run_rate` extends the window's average until now; it
-    has no band and no error of its own, so these are null.
-    """
-
-    expected: str
-    low: str | None
-    high: str | None
-    method: Literal["run_rate"]
-    backtest_error_percent: str | None
-
-
-class ReportedBudget(BudgetView):
-    """A budget in its present window, and what that will come to; null while too little of the window is over."""
-
-    forecast: ForecastView | None
-    runs_out_at: datetime | None
 
 
 class Summary(BaseModel):
@@ -125,7 +103,6 @@ async def report(parts: Reading, query: SummaryQuery, start: datetime, end: date
     found = await gather(parts.pool, Asked(start, end, bins, group_by, filters), prices)
     held = await reports.unconfirmed(parts.pool, filters)
     budgets = [budget for budget in await limits.list_limits(parts.pool) if concerns(budget, filters)]
-    reported = await _reported(parts, budgets, parts.now())
     made = Summary(
         window_start=start,
         window_end=end,
@@ -140,7 +117,7 @@ async def report(parts: Reading, query: SummaryQuery, start: datetime, end: date
         ),
         unconfirmed=format_nanos(held.get(PRICE_CURRENCY, (0, 0))[1]),
         unconfirmed_holds=sum(count for count, _ in held.values()),
-        budgets=reported,
+        budgets=await reported(parts, budgets, parts.now()),
         anomalies=await found_between(parts, start, end, filters),
     )
     if query.format == "json":
@@ -162,27 +139,6 @@ def _bins(period: Period, timezone: str, start: datetime, end: datetime) -> list
             raise Rejected("invalid query", [FieldError("period", message)])
         after = window_of(period, timezone, after).end
     return bins
-
-
-async def _reported(parts: Reading, budgets: Sequence[Budget], now: datetime) -> list[ReportedBudget]:
-    shown = await views(parts, budgets)
-    taken = await windows.current(parts.pool, budgets, now)
-    return [
-        ReportedBudget(**view.model_dump(), **_outlook(budget, window, balance, now))
-        for view, budget, (window, balance) in zip(shown, budgets, taken, strict=True)
-    ]
-
-
-def _outlook(budget: Budget, window: Window | None, balance: Any, now: datetime) -> dict[str, Any]:
-    found = None
-    if window is not None:
-        limit = budget.limit_in(window, balance, now)
-        found = run_rate(window, now=now, spent=balance.spent, committed=balance.committed, limit=limit)
-    if found is None:
-        return {"forecast": None, "runs_out_at": None}
-    expected = budget.write(found.expected)
-    forecast = ForecastView(expected=expected, low=None, high=None, method="run_rate", backtest_error_percent=None)
-    return {"forecast": forecast, "runs_out_at": found.runs_out_at}
 
 
 ENDPOINTS = (

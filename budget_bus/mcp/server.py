@@ -42,6 +42,7 @@ TOOLS: Final[dict[Tool, ToolAnnotations]] = {
     Tools.list_prices: READS,
     Tools.forecast: READS,
     Tools.optimize: READS,
+    Tools.plan_budget: READS,
     Tools.allocate_budget: _HOLDS,
 }
 # The names that the platform's agents know.

@@ -247,9 +247,8 @@ class Tools:
     async def forecast(
         self, *, component: Annotated[str | None, Field(description="only budgets that concern it")] = None
     ) -> CallToolResult:
-        """What each budget will come to by the end of its window at its present rate, and when it runs out."""
-        report = await self.rest.ask("GET", "/api/reports/summary", query={"days": 1, "component": component})
-        found = report["budgets"]
+        """What each budget will come to by the end of its window, how sure that is, and when it runs out."""
+        found = (await self.rest.ask("GET", "/api/forecasts", query={"component": component}))["items"]
         text = "\n".join(map(wording.outlook, found)) or "There are no budgets."
         return _told(text, {"budgets": found})
 
@@ -269,6 +268,25 @@ class Tools:
         body = {"days": days, "goal": goal, "deferrable": deferrable}
         advice = await self.rest.ask("POST", "/api/optimize", body=body)
         return _told(wording.advice(advice), advice)
+
+    async def plan_budget(
+        self,
+        *,
+        component: Component,
+        until: Annotated[str, Field(description="RFC 3339, e.g. 2026-12-01T00:00:00Z")],
+        confidence: Annotated[float, Field(description="how sure it is to be", ge=0.5, le=0.99)] = 0.9,
+        provider: Annotated[str | None, Field(description="if all planned calls are to it")] = None,
+        model: Annotated[str | None, Field(description="if all planned calls are to it")] = None,
+        task_type: TaskType = None,
+    ) -> CallToolResult:
+        """
+        How much a component may plan to spend until a moment: what its hard budgets leave, less what all others are
+        forecast to spend of them. Says which budget binds. Nothing is set aside.
+        """
+        query = {"component": component, "until": until, "confidence": confidence, "provider": provider, "model": model,
+                 "task_type": task_type}  # fmt: skip
+        answer = await self.rest.ask("GET", "/api/plan", query=query)
+        return _told(wording.plan(answer), answer)
 
     async def allocate_budget(
         self,

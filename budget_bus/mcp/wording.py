@@ -47,11 +47,44 @@ def outlook(one: Json) -> str:
     unit = one["currency"] if one["unit"] == "cost" else one["unit"]
     if one["forecast"] is None:
         return f"{one['name']}: too little of its window is over to say what it will come to."
-    out = f" It runs out at {one['runs_out_at']}." if one["runs_out_at"] else " It does not run out before."
-    return (
-        f"{one['name']}: {one['spent']} of {one['limit']} {unit} is spent; if it goes on as it has in this window (a "
-        f"straight line), it comes to {one['forecast']['expected']} by {one['window_end']}.{out}"
-    )
+    forecast = one["forecast"]
+    told = f"{one['name']}: {one['spent']} of {one['limit']} {unit} is spent; "
+    if forecast["low"] is None:
+        told += (
+            "if it goes on as it has in this window (a straight line), it comes to "
+            f"{forecast['expected']} by {one['window_end']}."
+        )
+    else:
+        told += (
+            f"it is forecast to come to {forecast['expected']} by {one['window_end']}, most likely between "
+            f"{forecast['low']} and {forecast['high']}; such forecasts were off by "
+            f"{forecast['backtest_error_percent']} % on average."
+        )
+    return told + _runs_out(one)
+
+
+def _runs_out(one: Json) -> str:
+    between = one.get("runs_out_between")
+    if not one["runs_out_at"]:
+        maybe = f", but may as early as {between['earliest']}" if between else ""
+        return f" It does not run out before{maybe}."
+    if not between:
+        return f" It runs out at {one['runs_out_at']}."
+    last = f"and {between['latest']}" if between["latest"] else "and the end, if at all"
+    return f" It runs out at {one['runs_out_at']}, most likely between {between['earliest']} {last}."
+
+
+def plan(answer: Json) -> str:
+    """What may be planned, and what of each budget is left."""
+    lines = [answer["sentence"]]
+    for one in answer["budgets"]:
+        unit = one["currency"] if one["unit"] == "cost" else one["unit"]
+        if one["counts"]:
+            kept = f"{one['amount']} {unit}, of {one['available']} available now, {one['others']} kept for others"
+            lines.append(f"{one['name']} ({one['period']}) leaves {kept}: {one['explanation']}.")
+        else:
+            lines.append(f"{one['name']} ({one['period']}) {one['explanation']}.")
+    return "\n".join(lines)
 
 
 def advice(found: Json) -> str:

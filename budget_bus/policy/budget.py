@@ -34,10 +34,11 @@ class Policy(StrEnum):
 
 
 class Basis(StrEnum):
-    """What thresholds are compared with: what is spent, or with what is held and unconfirmed too."""
+    """What thresholds are compared with: what is spent, with what is held and unconfirmed too, or what will be."""
 
     SPENT = "spent"
     COMMITTED = "committed"
+    FORECAST = "forecast"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ async def test_set_limit_creates_then_changes_and_keeps_what_is_not_named(served
         pytest.param(["set-limit", "daily", "1", "--percent", "5"], "no AMOUNT", id="an amount and a part"),
         pytest.param(["set-limit", "--parent", UUID, "--percent", "x"], "'x' is not a number", id="a part in words"),
         pytest.param(["set-limit", "daily", "1", "--ttl", "soon"], "30m, 2h or 1d", id="a duration in words"),
-        pytest.param(["set-limit", "daily", "1", "--alert-on", "forecast"], "forecast", id="alerts that there are not"),
+        pytest.param(["set-limit", "daily", "1", "--alert-on", "moon"], "forecast", id="alerts that there are not"),
         pytest.param(["limits", "raise", UUID, "5"], "for how long", id="a raise for ever"),
         pytest.param(["limits", "raise", UUID, "much", "--for", "2h"], "'much' is not", id="a raise in words"),
         pytest.param(["limits", "raise", UUID, "5", "--until", "2026-11-01"], "with its zone", id="until a day"),

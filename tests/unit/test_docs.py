@@ -202,8 +202,8 @@ def test_every_command_that_is_named_exists(document: str) -> None:
 
 def test_a_command_or_option_that_does_not_exist_is_seen() -> None:
     text = "`budget db chekc` `budget config get|sett x` `budget db check --repair --fast` `budget up`\n"
-    text += "```bash\nbudget forecast\nA=1 budget import x --set a=b \\\n  --nap c=d\n```\n"
-    assert unknown_commands(text) == {"db chekc", "config sett", "db check --fast", "forecast", "import --nap"}
+    text += "```bash\nbudget forecost\nA=1 budget import x --set a=b \\\n  --nap c=d\n```\n"
+    assert unknown_commands(text) == {"db chekc", "config sett", "db check --fast", "forecost", "import --nap"}
 
 
 def test_operators_are_told_of_every_metric_every_alert_rule_and_every_role() -> None:

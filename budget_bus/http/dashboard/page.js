@@ -78,6 +78,14 @@ function showSpent(reports) {
     element("span", { class: "quiet" }, `${whole(report.totals.requests)} calls, ${whole(report.totals.total_tokens)} tokens`))));
 }
 
+const band = (forecast) => (forecast.low === null ? "at its present rate" : `(${amount(forecast.low)} to ${amount(forecast.high)})`);
+
+function runsOut(outlook) {
+  const between = outlook.runs_out_between;
+  if (!between) return `runs out ${time(outlook.runs_out_at)}`;
+  return `runs out ${time(outlook.runs_out_at)} (${time(between.earliest)} to ${between.latest ? time(between.latest) : "the window's end"})`;
+}
+
 function budgetCard(budget) {
   const limit = Number(budget.limit);
   const share = (name) => (limit > 0 ? (Number(budget[name]) / limit) * 100 : 0);
@@ -90,7 +98,7 @@ function budgetCard(budget) {
   };
   const outlook = state.outlook.get(budget.budget_id);
   const lines = [`${amount(budget.spent)} spent, ${amount(budget.held)} held, ${amount(budget.unconfirmed)} unconfirmed of ${amount(budget.limit)} ${units(budget)} (${taken.toFixed(1)} %)`];
-  if (outlook?.forecast) lines.push(`comes to ${amount(outlook.forecast.expected)} at its present rate`);
+  if (outlook?.forecast) lines.push(`comes to ${amount(outlook.forecast.expected)} ${band(outlook.forecast)}`);
   const card = element("article", { class: "budget", "data-budget": budget.budget_id },
     element("div", { class: "name" },
       element("span", {}, element("b", {}, budget.name), ` · ${budget.period}, ${budget.policy}${budget.shadow ? ", shadow" : ""}`),
@@ -98,7 +106,7 @@ function budgetCard(budget) {
     element("div", { class: "bar", role: "img", "aria-label": lines[0] }, piece("spent"), piece("held"), piece("unconfirmed")),
     element("p", { class: taken >= 100 ? "over" : "", title: `${budget.spent} spent, ${budget.held} held, ${budget.unconfirmed} unconfirmed of ${budget.limit}` }, lines[0]),
     lines[1] ? element("p", { class: "quiet" }, lines[1]) : null,
-    outlook?.runs_out_at ? element("p", { class: "over" }, `runs out ${time(outlook.runs_out_at)}`) : null,
+    outlook?.runs_out_at ? element("p", { class: "over" }, runsOut(outlook)) : null,
     element("p", { class: "quiet" }, `${scopeText(budget.scope)}${budget.window_end ? ` · until ${time(budget.window_end)}` : ""}`));
   return card;
 }

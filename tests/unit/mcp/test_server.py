@@ -24,6 +24,7 @@ TAKES = {
     "list_prices": {"model"},
     "forecast": set(),
     "optimize": set(),
+    "plan_budget": {"component", "until"},
     "allocate_budget": {"parent", "percent", "component"},
 }
 NOBODY = "http://127.0.0.1:9"
