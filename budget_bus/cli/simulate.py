@@ -85,6 +85,7 @@ def simulate(
     body["prices"] = [_price(text) for text in price or []]
     body["swaps"] = [_swap(text, scope) for text in swap or []]
     body["if_all_asked"] = if_all_asked
+    proposed = any(value for name, value in body.items() if name not in ("start", "end"))
     print(f"replaying {body['start']} to {body['end']} ...", file=sys.stderr)
     _, answer = ask("POST", "/api/simulate", body=body, timeout_s=_TIMEOUT_S)
     if form is Format.JSON:
@@ -99,8 +100,9 @@ def simulate(
     if answer["refusals"]:
         print(f"{answer['refusal_count']} calls would have been refused; the first:")
         show(answer["refusals"][:_SHOWN], _REFUSALS, form)
-    for line in answer["differences"][:_SHOWN]:
-        print(f"another decision: {printable(line)}")
+    if not proposed:
+        for line in answer["differences"][:_SHOWN]:
+            print(f"another decision: {printable(line)}")
     for warning in answer["warnings"]:
         print(f"note: {printable(warning)}", file=sys.stderr)
 

@@ -59,11 +59,6 @@ class Proposal:
     ask_unchecked: bool = False
 
     @property
-    def changes_costs(self) -> bool:
-        """Whether it could change what a call costs."""
-        return bool(self.swaps or self.tiers or self.caching or self.prices)
-
-    @property
     def is_nothing(self) -> bool:
         """Whether the past is replayed as it was."""
         return self == Proposal()
