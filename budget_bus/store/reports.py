@@ -63,14 +63,16 @@ async def series(
         Rejected: there are more than MAX_ROWS of them.
     """
     names = [*_ALWAYS, *(name for name in GROUPS if name in group_by and name not in _ALWAYS)]
-    rows = await pool.fetch(
-        _SQL["series"],
-        *_spans(start, end),
-        list(bins),
-        *(name in group_by for name in GROUPS if name not in _ALWAYS),
-        *_picked(filters),
-        MAX_ROWS + 1,
-    )
+    async with pool.acquire() as connection, connection.transaction(readonly=True):
+        await connection.execute(_SQL["hash_groups"])
+        rows = await connection.fetch(
+            _SQL["series"],
+            *_spans(start, end),
+            list(bins),
+            *(name in group_by for name in GROUPS if name not in _ALWAYS),
+            *_picked(filters),
+            MAX_ROWS + 1,
+        )
     if len(rows) > MAX_ROWS:
         raise Rejected(
             f"the report would have more than {MAX_ROWS:,} sums: ask for fewer days, a longer period, or filter it"

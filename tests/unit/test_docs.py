@@ -154,8 +154,10 @@ def unknown_commands(text: str) -> set[str]:
     unknown = set()
     for words in _commands(text):
         paths = [[first] for first in words[0].split("|")]
-        if len(words) > 1 and paths and _has_subcommands(paths[0][0]):
-            paths = [[first, second] for (first,) in paths for second in words[1].split("|")]
+        for word in words[1:]:
+            if not paths or not _goes_on(paths[0], word):
+                break
+            paths = [[*path, one] for path in paths for one in word.split("|")]
         for path in paths:
             options = _options(path)
             given = {word.partition("=")[0] for word in words if word.startswith("--")}
@@ -163,15 +165,22 @@ def unknown_commands(text: str) -> set[str]:
     return unknown
 
 
-def _has_subcommands(name: str) -> bool:
-    return hasattr(_COMMAND.commands.get(name), "commands")
+def _goes_on(path: Iterable[str], word: str) -> bool:
+    """Whether a word behind the command *path* must name one of its commands; one that works alone may have none."""
+    found = _COMMAND
+    for name in path:
+        found = getattr(found, "commands", {}).get(name)
+    commands = getattr(found, "commands", None)
+    if not commands:
+        return False
+    return not found.invoke_without_command or all(one in commands for one in word.split("|"))
 
 
 def _options(path: Iterable[str]) -> set[str] | None:
     """The options of a command, None if there is none of that name."""
     found = _COMMAND
     for name in path:
-        found = found.commands.get(name)
+        found = getattr(found, "commands", {}).get(name)
         if found is None:
             return None
     return {
