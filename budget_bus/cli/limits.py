@@ -61,6 +61,7 @@ class Basis(StrEnum):
 
     SPENT = "spent"
     COMMITTED = "committed"
+    FORECAST = "forecast"
 
 
 class PolicyName(StrEnum):
