@@ -39,7 +39,11 @@ ENTRIES = {
     "recalculate": Entry(
         "recalculate", "recalculate", "Restate recorded costs at the prices that hold today for their time."
     ),
-    "optimize": Entry("optimize", "optimize", "Suggest what would save money, and limits that would do better."),
+    "optimize": Entry(
+        "optimize",
+        "optimize",
+        "Suggest what would save money, and limits that would do better, each with what two replays of the past differ by.",
+    ),
     "mcp": Entry("mcp", "mcp", "Serve the tools for agents on standard input and output (Model Context Protocol)"),
     "limits": Entry("limits", "limits", "List, set and remove budgets."),
     "config": Entry("config", "config", "List, get, set and unset the run-time settings."),
