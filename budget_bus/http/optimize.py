@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from budget_bus.errors import Rejected
-from budget_bus.events.fields import Name, whole_number, wrong_field
+from budget_bus.events.fields import Name, whole_number
 from budget_bus.http.body import read_json
 from budget_bus.http.pace import TooMany
 from budget_bus.http.parts import Call
@@ -47,7 +47,7 @@ class OptimizeBody(BaseModel):
         try:
             return parse_equivalents(raw, provider_name=canonical_provider)
         except Rejected as error:
-            raise wrong_field("also_consider", error.errors[0].message) from None
+            raise ValueError(error.errors[0].message) from None
 
 
 class ApplyView(BaseModel):
