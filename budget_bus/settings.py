@@ -172,6 +172,7 @@ class Settings(BaseSettings):
     price_update_url: Annotated[str, AfterValidator(_web_address)] = DEFAULT_PRICE_URL
     price_move_factor: Decimal = Field(Decimal(2), gt=1, le=1000)
     drift_alert_percent: int = Field(5, ge=1, le=1000)
+    simulate_max_rows: int = Field(1_000_000, ge=1)
     self_check_interval: int = Field(3600, ge=0)
     exchange_rate_url: Annotated[str, AfterValidator(_web_address)] | None = None
     unpriced: Literal["deny", "fallback"] = "deny"

@@ -26,6 +26,7 @@ from budget_bus.http import (
     reconciliation,
     record,
     reports,
+    simulate,
     status,
     usage,
 )
@@ -57,6 +58,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     *prices.ENDPOINTS,
     *price_comparison.ENDPOINTS,
     *reconciliation.ENDPOINTS,
+    *simulate.ENDPOINTS,
     *status.ENDPOINTS,
     *health.ENDPOINTS,
 )

@@ -192,7 +192,7 @@ async def set_price(call: Call[Query, PriceBody]) -> Answer:
     body, parts = call.body, call.parts
     provider = canonical_provider(body.provider)
     since = body.effective_from or quarter_of(parts.now())
-    rates = _stored(body)
+    rates = stored_rates(body)
     was = (await price_book(parts)).price(provider, body.model, since, body.service_tier)
     changed = await prices.set_price(
         parts.pool, provider, body.model, rates, service_tier=body.service_tier, currency=body.currency,
@@ -334,7 +334,7 @@ async def price_book(parts: Parts) -> PriceBook:
     return parts.prices
 
 
-def _stored(body: PriceBody) -> dict[str, Any]:
+def stored_rates(body: PriceBody) -> dict[str, Any]:
     """The body's rates as they are kept, in picos."""
     rates: dict[str, Any] = {}
     for name in Rates.model_fields:

@@ -23,7 +23,7 @@ from budget_bus.store.pool import retryable
 from tests.integration.books import USD, Books
 from tests.integration.clock import Clock
 
-MODELS = ("gpt-4o", "gpt-4o-mini", "house-1")  # the last has no price
+MODELS = (*("gpt-4o", "gpt-4o-mini") * 4, "house-1")  # the last has no price
 COMPONENTS = ("rhetor", "ergon", "codex")
 
 
@@ -48,13 +48,13 @@ class Story:
         limit = self.books.limit
         await limit(3 * USD // 2, name="daily", scope={"component": "rhetor"})
         await limit(
-            USD // 2, name="soft", period=Period.HOURLY, policy=Policy.SOFT_LIMIT, ceiling_percent=150,
+            3 * USD // 10, name="soft", period=Period.HOURLY, policy=Policy.SOFT_LIMIT, ceiling_percent=500,
             critical_may_pass=True,
         )  # fmt: skip
         await limit(900_000, name="tokens", period=Period.TOTAL, unit=Unit.TOKENS, scope={"user": "u1"})
-        parent = await limit(20 * USD, name="monthly", period=Period.MONTHLY, policy=Policy.WARN)
+        parent = await limit(3 * USD, name="monthly", period=Period.MONTHLY, policy=Policy.WARN)
         await limit(
-            0, name="share", period=Period.MONTHLY, parent_id=parent.budget_id, percent=Decimal(12),
+            0, name="share", period=Period.MONTHLY, parent_id=parent.budget_id, percent=Decimal(25),
             scope={"component": "ergon"},
         )  # fmt: skip
         await limit(
@@ -62,14 +62,14 @@ class Story:
             scope={"component": "codex"},
         )  # fmt: skip
         await limit(12, name="context", period=Period.PER_CONTEXT, unit=Unit.REQUESTS, context_ttl_s=3600)
-        raised = await limit(40, name="requests", unit=Unit.REQUESTS, scope={"model": "gpt-4o-mini"})
+        raised = await limit(200, name="requests", unit=Unit.REQUESTS, scope={"model": "gpt-4o-mini"})
         until = self.clock.at + timedelta(hours=5)
-        await raise_limit(self.pool, raised.budget_id, 25, until=until, actor="test", now=self.clock.at)
+        await raise_limit(self.pool, raised.budget_id, 60, until=until, actor="test", now=self.clock.at)
 
     async def live(self, rounds: int) -> None:
         """Everybody at work at once, *rounds* times; then some time passes."""
         for _ in range(rounds):
-            questions = [[self._question() for _ in range(self.random.randint(1, 10))] for _ in self.deciders]
+            questions = [[self._question() for _ in range(self.random.randint(5, 15))] for _ in self.deciders]
             await asyncio.gather(
                 *(self._apply(self.deciders[i], CHECK_REQUESTED, asked, i) for i, asked in enumerate(questions)),
                 *(self._apply(settler, USAGE_RECORDED, self._events(), i) for i, settler in enumerate(self.settlers)),
@@ -116,14 +116,14 @@ class Story:
         else:
             asked["estimated_tokens"] = draw.randint(1, 4000)
         kind = draw.random()
-        if kind < 0.1:
+        if kind < 0.15:
             asked["lease_calls"] = draw.randint(2, 20)
-        elif kind < 0.2:
+        elif kind < 0.25:
             asked["hold"] = False
         return asked
 
     def _events(self) -> list[dict[str, Any]]:
-        events = [self._event() for _ in range(self.random.randint(0, 8))]
+        events = [self._event() for _ in range(self.random.randint(0, 12))]
         self.sent += events
         if self.sent and self.random.random() < 0.3:
             events.append(self.random.choice(self.sent))  # a duplicate
@@ -151,7 +151,7 @@ class Story:
 
     def _releases(self) -> list[dict[str, Any]]:
         wishes = []
-        for asked in self.random.sample(self.held[-40:], min(2, len(self.held))):
+        for asked in self.random.sample(self.held[-40:], min(4, len(self.held))):
             wish: dict[str, Any] = {"request_id": asked["request_id"], "component": asked["component"]}
             if asked.get("lease_calls") and self.random.random() < 0.8:
                 wish["unused"] = {"cost": "0.001", "tokens": 500, "requests": 1}

@@ -76,8 +76,7 @@ async def assert_two_replays_differ_by_it(books: Books, clock: Clock, advice: Ad
     as_it_was = await cost(books, clock, Proposal())
     for one in advice.suggestions:
         assert one.saving == as_it_was - await cost(books, clock, one.proposal), one.title
-    cheap = [one for one in advice.suggestions if not one.proposal.limits]
-    assert advice.total_saving == as_it_was - await cost(books, clock, cheaper.combined(cheap))
+    assert advice.total_saving == as_it_was - await cost(books, clock, cheaper.combined(advice.cheaper))
 
 
 async def conversation(books: Books, clock: Clock, name: str, **fields: Any) -> None:
@@ -111,6 +110,36 @@ async def test_every_saving_is_the_difference_of_two_replays(books: Books, clock
     assert 0 < advice.total_saving < sum(one.saving for one in advice.suggestions)
     assert advice.total_cost == await cost(books, clock, Proposal())
     await assert_two_replays_differ_by_it(books, clock, advice)
+
+
+async def test_post_simulate_shows_every_saving(books: Books, clock: Clock, client: httpx2.AsyncClient) -> None:
+    await config.set_value(books.pool, "equivalents", [GROUP], actor="test")
+    await halve_the_batch_price(books)
+    parent = await books.limit(4 * BOUND, name="all")
+    for name in ("codex", "rhetor"):
+        half = {"parent_id": parent.budget_id, "percent": Decimal(50)}
+        await books.limit(0, name=name, scope={"component": name}, **half)
+    await books.limit(2 * BOUND, name="penia", scope={"component": "penia"})
+    await refused_day(books, clock, component="codex")
+    clock.turn(days=1)
+    await refused_day(books, clock, component="penia")
+    await conversation(books, clock, "a", component="ergon", task_type="nightly")
+    clock.turn(days=1)
+    advice = (await client.post("/api/optimize", json={"deferrable": ["nightly"]})).json()
+    assert {one["kind"] for one in advice["suggestions"]} == {
+        "cheaper_model", "prompt_caching", "batch_tier", "reallocation", "raise_limit",
+    }  # fmt: skip
+    span = {"start": advice["window_start"], "end": advice["window_end"]}
+
+    async def simulated(body: dict[str, Any]) -> Decimal:
+        answer = await client.post("/api/simulate", json=body)
+        assert answer.status_code == 200, answer.text
+        return Decimal(answer.json()["total"]["simulated"]["cost"])
+
+    as_it_was = await simulated(span)
+    for one in advice["suggestions"]:
+        assert Decimal(one["saving"]) == as_it_was - await simulated(one["simulate"]), one["title"]
+    assert Decimal(advice["total_saving"]) == as_it_was - await simulated(advice["simulate"])
 
 
 async def test_a_cheaper_model_is_suggested_per_component_and_task_type(books: Books, clock: Clock) -> None:
@@ -222,7 +251,7 @@ async def test_only_one_question_is_worked_on_at_a_time(kafka: str, settings: Se
     async with open_parts(settings) as parts:
         transport = httpx2.ASGITransport(app=build_app(replace(parts, now=clock)))
         async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            async with parts.optimizing:
+            async with parts.simulating:
                 busy = await client.post("/api/optimize")
             assert (busy.status_code, busy.headers["retry-after"]) == (429, "5")
             assert (await client.post("/api/optimize")).status_code == 200

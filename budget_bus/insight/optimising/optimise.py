@@ -63,6 +63,11 @@ class Advice:
     total_cost: int = 0
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def cheaper(self) -> list[Suggestion]:
+        """Those that make calls cheaper, which `total_saving` is of."""
+        return [one for one in self.suggestions if not one.proposal.limits]
+
 
 async def optimise(
     pool: asyncpg.Pool,
