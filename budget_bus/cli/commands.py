@@ -53,6 +53,7 @@ ENTRIES = {
     "simulate": Entry(
         "simulate", "simulate", "Replay a range of the past against what is proposed; with no proposal, as it was."
     ),
+    "optimize": Entry("optimize", "optimize", "Suggest what would save money, and limits that would do better"),
     "mcp": Entry("mcp", "mcp", "Serve the tools for agents on standard input and output (Model Context Protocol)"),
     "limits": Entry("limits", "limits", "List, set and remove budgets."),
     "config": Entry("config", "config", "List, get, set and unset the run-time settings."),

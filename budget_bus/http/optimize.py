@@ -8,21 +8,23 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from budget_bus.errors import Rejected
-from budget_bus.events.fields import Name, whole_number, wrong_field
+from budget_bus.events.fields import Name, whole_number
 from budget_bus.http.body import read_json
 from budget_bus.http.pace import TooMany
 from budget_bus.http.parts import Call
 from budget_bus.http.query import Query
 from budget_bus.http.route import Answer, Endpoint
+from budget_bus.insight.optimising.cheaper import combined
 from budget_bus.insight.optimising.optimise import Advice, Goal, Wish, optimise, share_percent
 from budget_bus.insight.optimising.suggestion import Suggestion
+from budget_bus.insight.replay import Proposal
 from budget_bus.keys.key import KeyRole
 from budget_bus.money import format_nanos
-from budget_bus.policy.budget import Policy
+from budget_bus.policy.budget import LimitSpec, Policy, Unit
 from budget_bus.policy.equivalents import parse_equivalents
 from budget_bus.policy.pricing import PRICE_CURRENCY
 from budget_bus.providers.names import canonical_provider
-from budget_bus.store import reads
+from budget_bus.providers.prices import PriceBook
 
 
 class OptimizeBody(BaseModel):
@@ -47,7 +49,7 @@ class OptimizeBody(BaseModel):
         try:
             return parse_equivalents(raw, provider_name=canonical_provider)
         except Rejected as error:
-            raise wrong_field("also_consider", error.errors[0].message) from None
+            raise ValueError(error.errors[0].message) from None
 
 
 class ApplyView(BaseModel):
@@ -61,9 +63,9 @@ class ApplyView(BaseModel):
 
 class SuggestionView(BaseModel):
     """
-    One change. `saving` is what the calls of the window cost, less what they would have cost with it, to the last
-    digit, by the same replay as POST /api/simulate; below zero it costs that much. `share_percent` is its part of
-    `total_cost`. `assumption` is what has to be true for it.
+    One change. `saving` is what the replay of the past as it was comes to, less what it comes to with the change, to
+    the last digit; below zero it costs that much. `simulate` is the body with which POST /api/simulate shows it.
+    `share_percent` is its part of `total_cost`. `assumption` is what has to be true for it.
     """
 
     kind: str
@@ -74,13 +76,14 @@ class SuggestionView(BaseModel):
     share_percent: str
     assumption: str
     apply: ApplyView
+    simulate: dict[str, Any]
 
 
 class OptimizeView(BaseModel):
     """
     Suggestions, those that save most first. `total_saving` is what all that make calls cheaper would have saved
-    together, by a replay of its own, so what two of them would both save is in it once. `total_cost` is what the calls
-    of `[window_start, window_end)` cost. `detail` says what could not be suggested, and why.
+    together, by the replay of `simulate`, so what two of them would both save is in it once. `total_cost` is what the
+    calls of `[window_start, window_end)` cost. `detail` says what could not be suggested, and why.
     """
 
     window_start: datetime
@@ -90,6 +93,7 @@ class OptimizeView(BaseModel):
     total_saving: str
     total_cost: str
     detail: str | None
+    simulate: dict[str, Any] | None
 
 
 async def optimize(call: Call[Query, OptimizeBody]) -> Answer:
@@ -101,16 +105,16 @@ async def optimize(call: Call[Query, OptimizeBody]) -> Answer:
         TooMany: another one is being worked on.
     """
     parts, body = call.parts, call.body
-    if parts.optimizing.locked():
-        error = TooMany("suggestions are being looked for already; wait and try again")
+    if parts.simulating.locked():
+        error = TooMany("another replay is under way here; try again when it has ended")
         error.retry_after_s = 5
         raise error
     end = parts.now()
     start = end - timedelta(days=body.days)
     wish = Wish(Goal(body.goal) if body.goal else None, body.also_consider, body.deferrable)
-    async with parts.optimizing:
-        policy = await reads.default_policy(parts.pool, Policy(parts.settings.enforcement_level))
-        advice = await optimise(parts.pool, parts.prices, start=start, end=end, wish=wish, default_policy=policy)
+    async with parts.simulating:
+        policy = Policy(parts.settings.enforcement_level)
+        advice = await optimise(parts.pool, PriceBook(), start=start, end=end, wish=wish, default_policy=policy)
     return Answer(_view(advice, start, end))
 
 
@@ -119,14 +123,36 @@ def _view(advice: Advice, start: datetime, end: datetime) -> OptimizeView:
         window_start=start,
         window_end=end,
         currency=PRICE_CURRENCY,
-        suggestions=[_suggestion(one, advice.total_cost) for one in advice.suggestions],
+        suggestions=[_suggestion(one, advice.total_cost, start, end) for one in advice.suggestions],
         total_saving=format_nanos(advice.total_saving),
         total_cost=format_nanos(advice.total_cost),
         detail=" ".join(advice.notes) or None,
+        simulate=_simulated(combined(advice.cheaper), start, end) if advice.cheaper else None,
     )
 
 
-def _suggestion(one: Suggestion, total_cost: int) -> SuggestionView:
+def _simulated(proposal: Proposal, start: datetime, end: datetime) -> dict[str, Any]:
+    """*proposal* as POST /api/simulate takes it."""
+    said: dict[str, list[dict[str, Any]]] = {
+        "swaps": [{"scope": s.calls.to_json(), "provider": s.provider, "model": s.model} for s in proposal.swaps],
+        "tiers": [{"scope": t.calls.to_json(), "service_tier": t.service_tier} for t in proposal.tiers],
+        "caching": [
+            {"scope": c.calls.to_json(), "read_percent": c.read_percent, "write_percent": c.write_percent}
+            for c in proposal.caching
+        ],
+        "changes": [{"budget_id": str(key), **_changed(spec)} for key, spec in proposal.limits.items()],
+    }
+    span = {name: at.isoformat().replace("+00:00", "Z") for name, at in (("start", start), ("end", end))}
+    return span | {name: values for name, values in said.items() if values}
+
+
+def _changed(spec: LimitSpec) -> dict[str, Any]:
+    if spec.percent is not None:
+        return {"percent": f"{spec.percent.normalize():f}"}
+    return {"limit": format_nanos(spec.limit) if spec.unit is Unit.COST else str(spec.limit)}
+
+
+def _suggestion(one: Suggestion, total_cost: int, start: datetime, end: datetime) -> SuggestionView:
     apply = one.apply
     return SuggestionView(
         kind=one.kind.value,
@@ -142,6 +168,7 @@ def _suggestion(one: Suggestion, total_cost: int) -> SuggestionView:
             path=apply.path,
             body=None if apply.body is None else dict(apply.body),
         ),
+        simulate=_simulated(one.proposal, start, end),
     )
 
 

@@ -55,9 +55,8 @@ class Parts:
     started_s: float = field(default_factory=time.monotonic)
     # An export keeps a connection for as long as its reader takes, so there are always some left for others.
     exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    # Suggestions read the ledger more than once, which one at a time may do.
-    optimizing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    simulating: asyncio.Lock = field(default_factory=asyncio.Lock)  # one replay at a time
+    # One replay at a time, for whatever it is asked.
+    simulating: asyncio.Lock = field(default_factory=asyncio.Lock)
     consumed: set[str] = field(default_factory=set)  # the topics whose consumers have been seen at work
 
 

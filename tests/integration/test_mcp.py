@@ -124,6 +124,18 @@ async def test_it_is_routed_to_what_fits(served: Settings) -> None:
         assert hold["model"] == routed["model"]
 
 
+async def test_an_agent_is_told_what_would_save_money(served: Settings) -> None:
+    await post(served, "/api/config/equivalents", {"value": [["anthropic/claude-3-opus", SONNET]]}, "PUT")
+    await post(served, "/api/record?wait=true", {**OPUS, "output_tokens": 0})
+    async with Client(f"{url(served)}/mcp/") as agent:
+        text, advice = await ask(agent, "optimize", {"days": 1})
+        (one,) = advice["suggestions"]
+        # 1,000 tokens at 3 instead of 15 dollars per million.
+        assert (one["saving"], advice["total_saving"]) == ("0.012", "0.012")
+        assert text.startswith(f"rhetor: {SONNET} instead of anthropic/claude-3-opus: saves 0.012 USD.")
+        assert f"To do it: {one['apply']['command']}" in text
+
+
 async def test_what_fits_nowhere_runs_at_home_or_not_at_all(served: Settings) -> None:
     await post(served, "/api/limits", {"period": "daily", "limit": "0.000001", "policy": "HARD_LIMIT", "name": "none"})
     call = {**OPUS, "max_output_tokens": 0}

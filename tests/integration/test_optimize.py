@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
 
+from budget_bus.errors import Rejected
 from budget_bus.http.app import build_app
 from budget_bus.http.server import open_parts
 from budget_bus.insight.optimising import cheaper
 from budget_bus.insight.optimising.optimise import Advice, Goal, Wish, optimise
 from budget_bus.insight.replay import Proposal, replay
+from budget_bus.money import format_nanos
 from budget_bus.policy.pricing import Tokens, cost_of
 from budget_bus.producers.topics import apply_topics
 from budget_bus.providers.prices import PriceBook
@@ -72,8 +76,7 @@ async def assert_two_replays_differ_by_it(books: Books, clock: Clock, advice: Ad
     as_it_was = await cost(books, clock, Proposal())
     for one in advice.suggestions:
         assert one.saving == as_it_was - await cost(books, clock, one.proposal), one.title
-    cheap = [one for one in advice.suggestions if not one.proposal.limits]
-    assert advice.total_saving == as_it_was - await cost(books, clock, cheaper.combined(cheap))
+    assert advice.total_saving == as_it_was - await cost(books, clock, cheaper.combined(advice.cheaper))
 
 
 async def conversation(books: Books, clock: Clock, name: str, **fields: Any) -> None:
@@ -107,6 +110,36 @@ async def test_every_saving_is_the_difference_of_two_replays(books: Books, clock
     assert 0 < advice.total_saving < sum(one.saving for one in advice.suggestions)
     assert advice.total_cost == await cost(books, clock, Proposal())
     await assert_two_replays_differ_by_it(books, clock, advice)
+
+
+async def test_post_simulate_shows_every_saving(books: Books, clock: Clock, client: httpx2.AsyncClient) -> None:
+    await config.set_value(books.pool, "equivalents", [GROUP], actor="test")
+    await halve_the_batch_price(books)
+    parent = await books.limit(4 * BOUND, name="all")
+    for name in ("codex", "rhetor"):
+        half = {"parent_id": parent.budget_id, "percent": Decimal(50)}
+        await books.limit(0, name=name, scope={"component": name}, **half)
+    await books.limit(2 * BOUND, name="penia", scope={"component": "penia"})
+    await refused_day(books, clock, component="codex")
+    clock.turn(days=1)
+    await refused_day(books, clock, component="penia")
+    await conversation(books, clock, "a", component="ergon", task_type="nightly")
+    clock.turn(days=1)
+    advice = (await client.post("/api/optimize", json={"deferrable": ["nightly"]})).json()
+    assert {one["kind"] for one in advice["suggestions"]} == {
+        "cheaper_model", "prompt_caching", "batch_tier", "reallocation", "raise_limit",
+    }  # fmt: skip
+    span = {"start": advice["window_start"], "end": advice["window_end"]}
+
+    async def simulated(body: dict[str, Any]) -> Decimal:
+        answer = await client.post("/api/simulate", json=body)
+        assert answer.status_code == 200, answer.text
+        return Decimal(answer.json()["total"]["simulated"]["cost"])
+
+    as_it_was = await simulated(span)
+    for one in advice["suggestions"]:
+        assert Decimal(one["saving"]) == as_it_was - await simulated(one["simulate"]), one["title"]
+    assert Decimal(advice["total_saving"]) == as_it_was - await simulated(advice["simulate"])
 
 
 async def test_a_cheaper_model_is_suggested_per_component_and_task_type(books: Books, clock: Clock) -> None:
@@ -196,6 +229,45 @@ async def test_the_batch_tier_is_suggested_for_what_can_wait(books: Books, clock
     assert (one.kind.value, one.saving) == ("batch_tier", COST // 2)
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"days": 0}, "days"),
+        ({"days": "many"}, "days"),
+        ({"goal": "fame"}, "goal"),
+        ({"also_consider": [["openai/gpt-4o"]]}, "also_consider"),
+        ({"also_consider": ["gpt-4o"]}, "also_consider.0"),
+        ({"deferrable": [""]}, "deferrable.0"),
+        ({"dayz": 3}, "dayz"),
+    ],
+)
+async def test_what_is_wrong_is_named(client: httpx2.AsyncClient, body: dict[str, Any], field: str) -> None:
+    answer = await client.post("/api/optimize", json=body)
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, [field])
+
+
+async def test_only_one_question_is_worked_on_at_a_time(kafka: str, settings: Settings, clock: Clock) -> None:
+    await apply_topics(settings)
+    async with open_parts(settings) as parts:
+        transport = httpx2.ASGITransport(app=build_app(replace(parts, now=clock)))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            async with parts.simulating:
+                busy = await client.post("/api/optimize")
+            assert (busy.status_code, busy.headers["retry-after"]) == (429, "5")
+            assert (await client.post("/api/optimize")).status_code == 200
+
+
+async def test_more_calls_than_can_be_replayed_are_refused(
+    books: Books, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("budget_bus.insight.optimising.optimise.MAX_ROWS", 1)
+    await used(books, clock)
+    assert (await advised(books, clock)).total_cost == COST
+    await used(books, clock)
+    with pytest.raises(Rejected, match="days: span 2 calls, of which at most 1 are replayed at once"):
+        await advised(books, clock)
+
+
 async def test_nothing_recorded_gives_an_empty_list_that_says_why(client: httpx2.AsyncClient) -> None:
     answer = (await client.post("/api/optimize", json={})).json()
     assert (answer["suggestions"], answer["total_saving"], answer["currency"]) == ([], "0", "USD")
@@ -265,3 +337,38 @@ async def test_a_limit_that_was_never_needed_is_lowered_and_saves_nothing(books:
     (one,) = (await advised(books, clock, goal=Goal.CAPACITY)).suggestions
     assert (one.title, one.saving) == ("Lower 'daily' from 1 to 0.0044 USD", 0)
     assert "In 3 windows it took at most 0.0035 USD" in one.detail
+
+
+TRACES = Path(__file__).parents[3] / "shared" / "data"
+
+
+async def traced(books: Books, component: str) -> tuple[int, int]:
+    """Import a real trace as calls of gpt-4o; its tokens of input and of output."""
+    with (TRACES / f"AzureLLMInferenceTrace_{component}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    events = [
+        usage(
+            component=component, task_type="chat" if component == "conv" else None,
+            occurred_at=f"{row['TIMESTAMP'][:26].replace(' ', 'T')}Z",
+            input_tokens=int(row["ContextTokens"]), output_tokens=int(row["GeneratedTokens"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+    for first in range(0, len(events), 1000):
+        await books.settle(*events[first : first + 1000])
+    return sum(int(row["ContextTokens"]) for row in rows), sum(int(row["GeneratedTokens"]) for row in rows)
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason="the real traces are not beside the checkout, in ../shared/data")
+async def test_real_traffic_saves_what_its_tokens_say(books: Books, clock: Clock) -> None:
+    clock.at = datetime(2023, 11, 17, tzinfo=UTC)
+    await config.set_value(books.pool, "equivalents", [GROUP], actor="test")
+    tokens = {component: await traced(books, component) for component in ("code", "conv")}
+    advice = await advised(books, clock)
+    assert advice.total_cost == 47_608_895_000 + 96_791_325_000
+    # Per token 2,500 and 10,000 nanos with gpt-4o, 150 and 600 with gpt-4o-mini.
+    expected = {name: 2_350 * read + 9_400 * written for name, (read, written) in tokens.items()}
+    assert {one.scope.to_json()["component"]: one.saving for one in advice.suggestions} == expected
+    assert advice.total_saving == sum(expected.values())
+    for one in advice.suggestions:
+        print(f"{format_nanos(one.saving)} of {format_nanos(advice.total_cost)} USD: {one.title}")

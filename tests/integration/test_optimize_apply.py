@@ -90,7 +90,7 @@ async def test_each_suggestion_can_be_put_into_effect(served: Settings, books: B
     assert Decimal(limits["wide"]["limit"]) < Decimal("0.01")
     assert Decimal(limits["tight"]["limit"]) == Decimal("0.034")
     assert (limits["codex"]["percent"], limits["rhetor"]["percent"]) == ("75", "25")
-    (answer,) = await books.ask(check(component="penia", task_type="chat"))
+    (answer,) = await books.ask(check(component="penia", task_type="chat", hold=False))
     assert (answer["action"], answer["allowed"]) == ("degrade", True)
     assert "penia, chat: use openai/gpt-4o-mini" in answer["reason"]
     (other,) = await books.ask(check(component="penia", task_type="chat", model="gpt-4o-mini"))

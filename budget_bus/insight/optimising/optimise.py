@@ -23,8 +23,8 @@ from budget_bus.providers.prices import PriceBook
 from budget_bus.store import config, optimising, reads, replays
 from budget_bus.store.catalogue import read_budgets
 
-MAX_ROWS = 500_000  # calls and checks of a span
-MAX_WORK = 2_000_000  # rows of all replays together, which is how many suggestions are replayed
+MAX_ROWS = 200_000  # calls and checks of a span
+MAX_WORK = 1_000_000  # rows of all replays together, roughly: some 12,000 take a second
 MOST_CHEAPER = 10  # suggestions that make calls cheaper, and
 MOST_LIMITS = 3  # of each kind about limits
 
@@ -63,6 +63,11 @@ class Advice:
     total_cost: int = 0
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def cheaper(self) -> list[Suggestion]:
+        """Those that make calls cheaper, which `total_saving` is of."""
+        return [one for one in self.suggestions if not one.proposal.limits]
+
 
 async def optimise(
     pool: asyncpg.Pool,
@@ -97,7 +102,7 @@ async def optimise(
     cheap = [] if wish.goal is Goal.CAPACITY else _cheaper(evidence)
     # Seconds of a solver's time, which an open transaction must not wait for.
     limits = [] if wish.goal is Goal.COST else await asyncio.to_thread(_limits, pressure)
-    most = max(3, MAX_WORK // max(1, rows))
+    most = max(3, MAX_WORK // max(1, 2 * rows))
     async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         measuring = await Replays.of(connection, prices, start, end, default_policy)
         await _cheapen(measuring, advice, cheap, most)

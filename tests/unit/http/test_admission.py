@@ -42,6 +42,7 @@ ROLES = {
     ("POST", "/api/record"): KeyRole.RECORD,
     ("POST", "/api/check"): KeyRole.CHECK,
     ("POST", "/api/optimize"): KeyRole.READ,
+    ("POST", "/api/simulate"): KeyRole.READ,
     ("POST", "/api/holds/{request_id}/release"): KeyRole.CHECK,
     ("POST", "/api/holds/{request_id}/extend"): KeyRole.CHECK,
 }
