@@ -49,7 +49,6 @@ ENTRIES = {
         "recalculate", "recalculate", "Restate recorded costs at the prices that hold today for their time."
     ),
     "ask": Entry("ask", "ask", "Ask the budget specialist, in plain English."),
-    "optimize": Entry("optimize", "optimize", "Suggest what would save money, and limits that would do better."),
     "simulate": Entry(
         "simulate", "simulate", "Replay a range of the past against what is proposed; with no proposal, as it was."
     ),
