@@ -65,7 +65,7 @@ ENTRIES = {
     "anomalies": Entry("anomalies", "anomalies", "List what looks wrong in how money is spent."),
     "pause": Entry("pauses", "pause", "Let nobody of a scope make calls, until it is resumed or for a time."),
     "resume": Entry("pauses", "resume", "End a pause: its scope may make calls again."),
-    "pauses": Entry("pauses", "list_pauses", "List pauses: those that hold, or all that there ever were"),
+    "pauses": Entry("pauses", "list_pauses", "List the pauses that hold, or all that there ever were."),
     "holds": Entry("holds", "holds", "List what is set aside for calls, and give it back."),
     "decisions": Entry("decisions", "decisions", "List and show the answers that checks got."),
     "changes": Entry("changes", "changes", "List who changed what, from what to what, newest first."),

@@ -78,7 +78,7 @@ def list_pauses(
     form: FormatOption = Format.TABLE,
 ) -> None:
     """
-    List pauses: those that hold, or all that there ever were, newest first.
+    List the pauses that hold, or all that there ever were. The newest come first.
 
     Example: budget pauses --all --format csv
     """
