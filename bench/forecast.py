@@ -126,7 +126,8 @@ def _hours(shape: str, leaving_out: int | None) -> tuple[int, ...]:
 
 def _calls(shape: str) -> Iterator[tuple[int, int, int]]:
     for number, (kind, rates) in enumerate(_RATES.items()):
-        rows = [*csv.DictReader((TRACES / f"AzureLLMInferenceTrace_{kind}.csv").open(encoding="utf-8"))]
+        with (TRACES / f"AzureLLMInferenceTrace_{kind}.csv").open(encoding="utf-8") as file:
+            rows = [*csv.DictReader(file)]
         times = [datetime.fromisoformat(row["TIMESTAMP"][:26]) for row in rows]
         length = (times[-1] - times[0]) * 1.0001
         for index, row in enumerate(rows):

@@ -40,7 +40,9 @@ def export(
     output: OutputOption = None,
 ) -> None:
     """
-    Export the ledger's rows in the order the events occurred; all of one moment, however long it takes.
+    Export the ledger's rows as CSV or FOCUS 1.2.
+
+    In the order the events occurred, and all of one moment, however long it takes.
 
     Example: budget export --format focus --start 2026-11-01T00:00:00Z --end 2026-12-01T00:00:00Z --output november.csv
     """
