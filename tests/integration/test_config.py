@@ -181,15 +181,18 @@ async def test_the_list_says_value_default_source_and_description(settings: Sett
             assert all(item["description"] for item in page["items"])
             return [(item["key"], item["value"], item["default"], item["source"]) for item in page["items"]]
 
+        breaker = [("breaker", "off", "off", "default"), ("breaker_pause_s", 900, 900, "default")]
         assert await listed() == [
             ("enforcement_level", "SOFT_LIMIT", "SOFT_LIMIT", "setting"),
             ("equivalents", [], [], "default"),
+            *breaker,
         ]
         view = await put(client, LEVEL, "HARD_LIMIT")
         await put(client, EQUAL, [["Gemini/gemini-2.5-pro", "openai/gpt-4o"]])
         assert await listed() == [
             ("enforcement_level", "HARD_LIMIT", "SOFT_LIMIT", "run-time"),
             ("equivalents", [["google/gemini-2.5-pro", "openai/gpt-4o"]], [], "run-time"),
+            *breaker,
         ]
         assert (await client.get(LEVEL)).json() == view
         given_back = (await client.delete(LEVEL)).json()
@@ -250,7 +253,10 @@ async def test_the_command_sets_gets_lists_and_unsets(kafka: str, settings: Sett
         one = (await budget(served, "config", "get", "enforcement_level", "--format", "json")).json
         assert (one["value"], one["default"], one["source"]) == ("HARD_LIMIT", "WARN", "run-time")
         rows = (await budget(served, "config", "list", "--format", "json")).json
-        assert {row["key"]: row["value"] for row in rows} == {"enforcement_level": "HARD_LIMIT", "equivalents": groups}
+        values = {row["key"]: row["value"] for row in rows}
+        assert values == {
+            "enforcement_level": "HARD_LIMIT", "equivalents": groups, "breaker": "off", "breaker_pause_s": 900
+        }  # fmt: skip
         assert "run-time" in (await budget(served, "config", "list")).out
         table = (await budget(served, "config", "list", "--format", "csv")).out
         assert table.startswith("key,value,source,default,description\nenforcement_level,HARD_LIMIT,run-time,WARN,")
