@@ -89,6 +89,19 @@ async def test_a_call_that_was_denied_is_assumed_to_use_what_it_asked_for(books:
     assert (await replayed(books)).checks.identical == 2
 
 
+async def test_a_budget_that_carries_over_may_have_no_window_yet_where_the_past_begins(
+    books: Books, clock: Clock
+) -> None:
+    await asked_and_used(books, clock)
+    carrying = await books.limit(10 * BOUND, rollover_cap=BOUND)
+    outcome = await replayed(books)
+    assert (outcome.checks.decided, outcome.checks.identical) == (1, 1)
+    earlier = await replay(
+        books.pool, PriceBook(), start=NOON - timedelta(days=9), end=NOON - timedelta(days=8), proposal=Proposal()
+    )
+    assert (earlier.checks.decided, earlier.budgets[carrying.budget_id].refused) == (0, 0)
+
+
 async def test_usage_that_never_asked_is_spent_unless_all_are_to_ask(books: Books, clock: Clock) -> None:
     for _ in range(3):
         await books.settle(usage(occurred_at=clock().isoformat()))

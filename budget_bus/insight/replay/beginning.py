@@ -87,8 +87,8 @@ async def _begin_carrying(
         for row in await replays.windows(connection, span, [budget.budget_id], EPOCH)
         if row["window_start"] <= current.start and budget.window(row["window_start"]) == _window(row)
     ]
-    followers = [*rows[1:], None]
-    for row, follower in list(zip(rows, followers, strict=True))[-2:]:
+    # The last one has no follower; there may be no window yet.
+    for row, follower in list(zip(rows, [*rows[1:], None], strict=False))[-2:]:
         if row["later"]:
             continue
         window = _window(row)
