@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -134,19 +134,29 @@ async def _settled_holds(connection: asyncpg.Connection, events: Sequence[Incomi
     newest: dict[tuple[str, str, str], datetime] = {}
     for item in settling:
         newest[item.caller] = max(item.occurred_at, newest.get(item.caller, item.occurred_at))
-    oldest = await holds.lock_oldest_open(connection, wanted, events_of, newest, asked)
-    for event in settling:
-        hold = named.get(event.request_id) if event.request_id else None
-        if hold and hold.component != event.caller[0]:
-            metrics.FOREIGN_HOLDS.inc()
-            log.warning(
-                "usage names another component's hold, which it does not settle",
-                event_id=str(event.event_id),
-                request_id=str(event.request_id),
-                component=event.caller[0],
-                asked_by=hold.component,
-            )
+    # A hold that only others name is still there for a usage of its own component that names none.
+    own = {s.request_id for s in settling if s.request_id and not _is_foreign(s, named)}
+    _warn_of_foreign([s for s in settling if _is_foreign(s, named)], named)
+    oldest = await holds.lock_oldest_open(connection, wanted, events_of, newest, own)
     return match_holds(settling, named, oldest)
+
+
+def _is_foreign(event: Settling, named: Mapping[UUID, Hold]) -> bool:
+    hold = named.get(event.request_id) if event.request_id else None
+    return hold is not None and hold.component != event.caller[0]
+
+
+def _warn_of_foreign(events: Iterable[Settling], named: Mapping[UUID, Hold]) -> None:
+    for event in events:
+        assert event.request_id is not None  # noqa: S101 - foreign is what names a hold
+        metrics.FOREIGN_HOLDS.inc()
+        log.warning(
+            "usage names another component's hold, which it does not settle",
+            event_id=str(event.event_id),
+            request_id=str(event.request_id),
+            component=event.caller[0],
+            asked_by=named[event.request_id].component,
+        )
 
 
 class _Beyond(NamedTuple):

@@ -209,6 +209,16 @@ async def test_usage_of_another_component_leaves_a_hold_as_it_is(books: Books) -
     await books.assert_exact()
 
 
+async def test_a_hold_that_another_component_names_is_settled_by_its_own_that_names_none(books: Books) -> None:
+    budget = await books.limit(10 * USD)
+    asked = check()
+    await books.ask(asked)
+    await books.settle(usage(), usage(component="codex", request_id=asked["request_id"]))
+    assert await books.balance(budget) == (2 * COST, 0, 0)
+    assert await _states(books) == ["settled"]
+    await books.assert_exact()
+
+
 async def test_what_an_operator_decides_of_a_hold_is_audited_with_it(books: Books, keeper: HoldKeeper) -> None:
     await books.limit(10 * USD)
     asked, kept, own = check(), check(), check()
