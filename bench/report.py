@@ -131,7 +131,9 @@ def lines(benchmark: str, result: dict[str, Any]) -> list[str]:
 def save(result: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Write the run beside the others, and the table of all of them anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{result['at'][:10]}-{result['commit']}{'-quick' if result['quick'] else ''}.json"
+    # Runs of one benchmark each, of the same commit, are kept beside each other.
+    only = f"-{next(iter(result['benchmarks']))}" if len(result["benchmarks"]) == 1 else ""
+    file = folder / f"{result['at'][:10]}-{result['commit']}{only}{'-quick' if result['quick'] else ''}.json"
     file.write_text(json.dumps(result, indent=2) + "\n")
     runs = [json.loads(path.read_text()) for path in folder.glob("*.json")]
     sections = [_section(run) for run in sorted(runs, key=lambda run: str(run["at"]), reverse=True)]
