@@ -24,6 +24,7 @@ from budget_bus.settings import Settings
 from budget_bus.store import anomalies, config, pauses
 from budget_bus.store.anomalies import Episode, Finding
 from tests.integration.books import Books, check, usage
+from tests.integration.clock import Clock
 from tests.integration.processes import until
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)
@@ -31,33 +32,23 @@ FLOOR = 10_000_000  # 0.01 dollars
 MINUTE = timedelta(minutes=1)
 
 
-class Hands:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(NOW)
 
 
 @pytest.fixture
-def clock() -> Hands:
-    return Hands()
-
-
-@pytest.fixture
-def books(pool: asyncpg.Pool, clock: Hands) -> Books:
+def books(pool: asyncpg.Pool, clock: Clock) -> Books:
     return Books(pool, clock=clock)
 
 
 @pytest.fixture
-def watcher(pool: asyncpg.Pool, clock: Hands) -> Watcher:
+def watcher(pool: asyncpg.Pool, clock: Clock) -> Watcher:
     return Watcher(pool, floor=FLOOR, clock=clock)
 
 
 @pytest.fixture
-async def client(kafka: str, settings: Settings, clock: Hands) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(kafka: str, settings: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
     await apply_topics(settings)
     async with open_parts(settings) as opened:
         transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
@@ -105,7 +96,7 @@ async def found(watcher: Watcher) -> list[Finding]:
 
 
 async def test_spend_outside_of_the_learned_band_is_told_once(
-    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Hands
+    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Clock
 ) -> None:
     await steady(books, 2)
     assert await found(watcher) == []
@@ -121,7 +112,7 @@ async def test_spend_outside_of_the_learned_band_is_told_once(
         "rhetor spent 0.21 USD within 15 minutes, 100 % of it on openai/gpt-4o; 15 minutes at this time of the week "
         "usually cost 0 USD, and 0.01 USD is the edge of what was learnt"
     )
-    clock.now += MINUTE
+    clock.at += MINUTE
     assert await found(watcher) == []
     assert await found(Watcher(pool, floor=FLOOR, clock=clock)) == [], "nor after a restart"
     (alert,) = await alerts(pool)
@@ -130,13 +121,13 @@ async def test_spend_outside_of_the_learned_band_is_told_once(
 
 
 async def test_an_episode_is_over_a_while_after_it_was_seen_last_and_the_next_one_is_told(
-    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Hands
+    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Clock
 ) -> None:
     await steady(books, 2)
     await burst(books)
     assert len(await found(watcher)) == 1
     for _ in range(35):
-        clock.now += MINUTE
+        clock.at += MINUTE
         assert await found(watcher) == []
     ended_at = await pool.fetchval("SELECT ended_at FROM anomaly")
     assert NOW + 29 * MINUTE <= ended_at <= NOW + 32 * MINUTE
@@ -153,7 +144,7 @@ async def test_a_model_is_told_where_its_component_is_as_usual(books: Books, wat
     assert one.scope == {"component": "rhetor", "provider": "openai", "model": "gpt-4o-mini"}
 
 
-async def test_two_watchers_at_once_tell_once(books: Books, pool: asyncpg.Pool, clock: Hands) -> None:
+async def test_two_watchers_at_once_tell_once(books: Books, pool: asyncpg.Pool, clock: Clock) -> None:
     await steady(books, 2)
     await burst(books)
     looks = await asyncio.gather(*(Watcher(pool, floor=FLOOR, clock=clock).look() for _ in range(4)))
@@ -200,7 +191,7 @@ async def test_a_look_that_fails_leaves_nothing_and_the_next_one_tells(
 
 
 async def test_the_breaker_pauses_a_component_and_does_not_trip_again_on_the_same_evidence(
-    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Hands
+    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Clock
 ) -> None:
     await config.set_value(pool, "breaker", "velocity", actor="ops")
     await config.set_value(pool, "breaker_pause_s", 300, actor="ops")
@@ -216,26 +207,26 @@ async def test_the_breaker_pauses_a_component_and_does_not_trip_again_on_the_sam
     assert pause.actor == "breaker"
     change = await pool.fetchrow("SELECT actor, after FROM change WHERE kind = 'pause'")
     assert (change["actor"], change["after"]["pause_id"]) == ("breaker", str(pause.pause_id))
-    clock.now += MINUTE
+    clock.at += MINUTE
     assert await found(watcher) == [], "it is paused already"
-    await pauses.resume(pool, pause.pause_id, reason="a test run", actor="ops", now=clock.now)
-    clock.now += MINUTE
+    await pauses.resume(pool, pause.pause_id, reason="a test run", actor="ops", now=clock.at)
+    clock.at += MINUTE
     assert await found(watcher) == [], "nothing is new"
     (allowed,) = await books.ask(check())
     assert allowed["allowed"]
-    clock.now += 2 * MINUTE
+    clock.at += 2 * MINUTE
     await burst(books)
     (again,) = await found(watcher)
     assert again.observed == 210_000_000, "what was spent before the resume does not count twice"
     assert [alert.severity for alert in await alerts(pool)] == ["error", "error"]
-    clock.now += timedelta(minutes=5)
+    clock.at += timedelta(minutes=5)
     (after,) = await books.ask(check())
     assert after["allowed"], "a pause of the breaker ends by itself"
     assert await found(watcher) == []
 
 
 async def test_the_breaker_leaves_what_is_paused_by_hand_and_trips_on_what_it_is_told_to(
-    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Hands
+    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Clock
 ) -> None:
     await steady(books, 2)
     await burst(books)
@@ -250,7 +241,7 @@ async def test_the_breaker_leaves_what_is_paused_by_hand_and_trips_on_what_it_is
 
 
 async def test_a_loop_pauses_its_context_alone(
-    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Hands
+    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Clock
 ) -> None:
     await config.set_value(pool, "breaker", "loop", actor="ops")
     await loop(books)
@@ -265,41 +256,41 @@ async def test_a_loop_pauses_its_context_alone(
     (alert,) = await alerts(pool)
     assert (alert.context_id, alert.spent, alert.limit, alert.unit) == ("run-7", "65", "59", "requests")
     (pause,) = await pauses.unended(pool)
-    await pauses.resume(pool, pause.pause_id, reason=None, actor="ops", now=clock.now)
-    clock.now += MINUTE
+    await pauses.resume(pool, pause.pause_id, reason=None, actor="ops", now=clock.at)
+    clock.at += MINUTE
     assert await found(watcher) == []
     await loop(books, 59, start=9000)
     assert await found(watcher) == [], "one call too few since it was resumed"
-    clock.now += MINUTE
+    clock.at += MINUTE
     await loop(books, 1, start=99_000)
     assert len(await found(watcher)) == 1
 
 
 async def test_a_silent_component_is_told_but_not_while_usage_is_unread(
-    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Hands
+    books: Books, pool: asyncpg.Pool, watcher: Watcher, clock: Clock
 ) -> None:
     await steady(books, 16)
     await steady(books, 16, component="codex")
-    clock.now += timedelta(hours=2)
+    clock.at += timedelta(hours=2)
     assert await found(watcher) == [], "usage was not read any further"
-    await books.settle(usage(occurred_at=clock.now.isoformat(), component="codex"))
+    await books.settle(usage(occurred_at=clock.at.isoformat(), component="codex"))
     (one,) = await found(watcher)
     assert (one.kind, one.scope, one.observed, one.expected) == ("silence", {"component": "rhetor"}, 0, 8)
-    await books.settle(usage(occurred_at=clock.now.isoformat()))
-    clock.now += timedelta(minutes=16)
+    await books.settle(usage(occurred_at=clock.at.isoformat()))
+    clock.at += timedelta(minutes=16)
     assert await found(watcher) == []
-    assert await pool.fetchval("SELECT ended_at FROM anomaly") == clock.now
+    assert await pool.fetchval("SELECT ended_at FROM anomaly") == clock.at
 
 
 async def test_anomalies_are_listed_and_in_the_report(
-    client: httpx2.AsyncClient, books: Books, watcher: Watcher, clock: Hands
+    client: httpx2.AsyncClient, books: Books, watcher: Watcher, clock: Clock
 ) -> None:
     await steady(books, 2)
     await burst(books)
-    clock.now += timedelta(seconds=30)
+    clock.at += timedelta(seconds=30)
     await loop(books, component="codex")
     assert len(await found(watcher)) == 2
-    clock.now += timedelta(seconds=30)
+    clock.at += timedelta(seconds=30)
     listed = (await client.get("/api/anomalies")).json()
     assert {one["kind"] for one in listed["items"]} == {"velocity", "loop"}
     (one,) = (await client.get("/api/anomalies", params={"kind": "velocity", "lasting": True})).json()["items"]

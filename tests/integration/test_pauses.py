@@ -22,33 +22,24 @@ from budget_bus.settings import Settings
 from budget_bus.store import pauses
 from budget_bus.store.catalogue import Catalogue
 from tests.integration.books import COST, USD, Books, check, usage
+from tests.integration.clock import Clock
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 PATH = "/api/pauses"
 
 
-class Hands:
-    """A clock that is set."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        return self.now
+@pytest.fixture
+def clock() -> Clock:
+    return Clock(NOW)
 
 
 @pytest.fixture
-def clock() -> Hands:
-    return Hands()
-
-
-@pytest.fixture
-def books(pool: asyncpg.Pool, clock: Hands) -> Books:
+def books(pool: asyncpg.Pool, clock: Clock) -> Books:
     return Books(pool, clock=clock)
 
 
 @pytest.fixture
-async def client(kafka: str, settings: Settings, clock: Hands) -> AsyncIterator[httpx2.AsyncClient]:
+async def client(kafka: str, settings: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
     await apply_topics(settings)
     async with open_parts(settings) as opened:
         transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
@@ -98,13 +89,13 @@ async def test_without_the_look_at_the_pauses_the_check_would_be_allowed(
 
 
 async def test_a_pause_ends_by_itself_though_no_catalogue_is_read_again(
-    books: Books, pool: asyncpg.Pool, clock: Hands
+    books: Books, pool: asyncpg.Pool, clock: Clock
 ) -> None:
     decider = books.decider()
     await paused(pool, {}, NOW + timedelta(minutes=1))
     (denied,) = await books.ask(check(), by=decider)
     assert not denied["allowed"]
-    clock.now += timedelta(minutes=1)
+    clock.at += timedelta(minutes=1)
     (allowed,) = await books.ask(check(), by=decider)
     assert allowed["allowed"]
 
@@ -167,7 +158,7 @@ async def test_pausing_again_changes_the_one_that_holds_and_what_has_ended_leave
 
 
 async def test_pauses_over_http_are_listed_changed_and_audited(
-    client: httpx2.AsyncClient, pool: asyncpg.Pool, clock: Hands
+    client: httpx2.AsyncClient, pool: asyncpg.Pool, clock: Clock
 ) -> None:
     made = await client.post(PATH, json={"scope": {"provider": "Gemini"}, "reason": "an outage", "ttl_s": 600})
     assert made.status_code == 201
@@ -177,11 +168,11 @@ async def test_pauses_over_http_are_listed_changed_and_audited(
     assert (again.status_code, again.json()["pause_id"], again.json()["until"]) == (200, one["pause_id"], None)
     ended = await client.delete(f"{PATH}/{one['pause_id']}", params={"reason": "it is back"})
     assert (ended.status_code, ended.json()["active"], ended.json()["end_reason"]) == (200, False, "it is back")
-    clock.now += timedelta(minutes=1)
+    clock.at += timedelta(minutes=1)
     repeated = await client.delete(f"{PATH}/{one['pause_id']}")
     assert repeated.json() == ended.json()
     short = (await client.post(PATH, json={"scope": {}, "reason": "all", "ttl_s": 1})).json()
-    clock.now += timedelta(minutes=1)
+    clock.at += timedelta(minutes=1)
     listed = (await client.get(PATH)).json()["items"]
     assert [one["pause_id"] for one in listed] == [short["pause_id"], one["pause_id"]]
     assert (listed[0]["active"], listed[0]["ended_at"]) == (False, listed[0]["until"])
