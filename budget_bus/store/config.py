@@ -13,12 +13,11 @@ from typing import Any
 import asyncpg
 
 from budget_bus.store.changes import Noted, note
-from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("config")
 _CATALOGUE = queries("catalogue")
-_FENCE = queries("fence")
 
 
 async def values(pool: asyncpg.Pool | asyncpg.Connection, keys: Sequence[str]) -> dict[str, Any]:
@@ -60,7 +59,7 @@ async def unset_value(pool: asyncpg.Pool, key: str, *, actor: str) -> bool:
 
 async def _enter(connection: asyncpg.Connection, key: str) -> Any:
     """Wait until no batch is under way, and say what is set now, None for nothing."""
-    await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+    await lock_catalogue(connection)
     return await connection.fetchval(_CATALOGUE["config"], key)
 
 

@@ -9,12 +9,11 @@ from typing import NamedTuple
 import asyncpg
 
 from budget_bus.policy.exchange import DatedRate, ExchangeRates
-from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("exchange")
 _CATALOGUE = queries("catalogue")
-_FENCE = queries("fence")
 
 EARLIEST = date.min  # the oldest rate holds for all days before it
 
@@ -63,7 +62,7 @@ async def add(
     yet; a currency's first ones hold for its whole past.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         last = (await newest(connection)).get(currency)
         rows = _rows(sorted(publications), last, first_open_day)
         if rows:

@@ -82,6 +82,11 @@ async def enter(
     return Entry(row["version"], row["usage_read_to"])
 
 
+async def lock_catalogue(connection: asyncpg.Connection) -> None:
+    """Wait until no batch is under way; none begins until the transaction ends."""
+    await connection.execute(_SQL["lock_catalogue"], CATALOGUE_LOCK)
+
+
 async def positions(connection: asyncpg.Connection, topic: str, parts: list[int]) -> dict[int, Claim]:
     """What the database says of *parts* now: the way to learn whether an unanswered commit happened."""
     rows = await connection.fetch(_SQL["where_am_i"], topic, parts)

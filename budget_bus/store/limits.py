@@ -24,11 +24,10 @@ from budget_bus.policy.windows import Period
 from budget_bus.store import balances, exchange
 from budget_bus.store.catalogue import read_budgets
 from budget_bus.store.changes import Noted, note
-from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("catalogue")
-_FENCE = queries("fence")
 
 
 async def list_limits(pool: asyncpg.Pool) -> list[Budget]:
@@ -82,7 +81,7 @@ async def set_limit(
     """
     at = now or datetime.now(UTC)
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         budgets = {budget.budget_id: budget for budget in await read_budgets(connection)}
         before = _named(budgets.values(), budget_id) if budget_id else None
         same = next((b for b in budgets.values() if _identity(b.spec) == _identity(spec)), None)
@@ -126,7 +125,7 @@ async def reallocate(
     """
     at = now or datetime.now(UTC)
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         budgets = {budget.budget_id: budget for budget in await read_budgets(connection)}
         _named(budgets.values(), parent_id)
         check_percents(parent_id, percents, budgets)
@@ -152,7 +151,7 @@ async def remove_limit(pool: asyncpg.Pool, budget_id: uuid.UUID, *, actor: str) 
         Conflict: it has allocations, which would follow nothing.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         budgets = await read_budgets(connection)
         before = _named(budgets, budget_id)
         children = [budget.spec.name for budget in budgets if budget.spec.parent_id == budget_id]
@@ -197,7 +196,7 @@ async def _change_raises(
     pool: asyncpg.Pool, budget_id: uuid.UUID, statement: str, parameters: list[Any], *, actor: str, at: datetime
 ) -> Budget:
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         budgets = {budget.budget_id: budget for budget in await read_budgets(connection)}
         before = _named(budgets.values(), budget_id)
         await _bear_family(connection, budgets, budget_id, at)

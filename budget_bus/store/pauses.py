@@ -13,12 +13,11 @@ from budget_bus.errors import FieldError, NotFound, Rejected
 from budget_bus.policy.pause import Pause
 from budget_bus.policy.scope import Scope, parse_scope
 from budget_bus.store import outbox
-from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("pauses")
 _CATALOGUE = queries("catalogue")
-_FENCE = queries("fence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +63,13 @@ async def pause(
     if until is not None and until <= now:
         raise Rejected("invalid input", [FieldError("until", "must be in the future")])
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         return await begin(connection, scope, reason=reason, actor=actor, until=until, now=now)
 
 
 async def lock(connection: asyncpg.Connection) -> None:
     """Wait until no batch is under way; none begins before this transaction ends."""
-    await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+    await lock_catalogue(connection)
 
 
 async def begin(
@@ -96,7 +95,7 @@ async def resume(pool: asyncpg.Pool, pause_id: uuid.UUID, *, reason: str | None,
         NotFound: there was never such a pause.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         await connection.execute(_SQL["sweep"], now)
         before = await connection.fetchrow(_SQL["one"], pause_id)
         if before is None:

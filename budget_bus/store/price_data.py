@@ -13,12 +13,11 @@ import asyncpg
 
 from budget_bus.errors import NotFound
 from budget_bus.store import outbox
-from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("prices")
 _CATALOGUE = queries("catalogue")
-_FENCE = queries("fence")
 _KEPT = 20
 
 
@@ -68,7 +67,7 @@ async def current(connection: asyncpg.Connection) -> Kept | None:
 
 async def lock(connection: asyncpg.Connection) -> None:
     """Wait until no batch is under way; held until the transaction ends."""
-    await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+    await lock_catalogue(connection)
 
 
 async def put(

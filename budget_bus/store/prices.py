@@ -13,12 +13,11 @@ import asyncpg
 
 from budget_bus.errors import NotFound
 from budget_bus.store.changes import Noted, note
-from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("prices")
 _CATALOGUE = queries("catalogue")
-_FENCE = queries("fence")
 
 
 class StoredPrice(NamedTuple):
@@ -58,7 +57,7 @@ async def set_price(
     """
     key = (provider, model, service_tier, effective_from)
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         row = await connection.fetchrow(_SQL["one"], *key)
         before = StoredPrice(*row) if row else None
         if before and (before.currency, before.rates) == (currency, rates):
@@ -85,7 +84,7 @@ async def remove_prices(
         NotFound: nothing was set there.
     """
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+        await lock_catalogue(connection)
         rows = await connection.fetch(_SQL["remove"], provider, model, service_tier, effective_from)
         if not rows:
             raise NotFound(f"no price of {provider}/{model} was set; `budget prices list --own` shows those that were")

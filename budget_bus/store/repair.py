@@ -12,12 +12,11 @@ from budget_bus.store import balances
 from budget_bus.store.admin import Difference, Progress, check_day, check_one_balance, checkable
 from budget_bus.store.catalogue import budget_from_row
 from budget_bus.store.changes import Noted, note
-from budget_bus.store.fence import CATALOGUE_LOCK
+from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("admin")
 _BALANCES = queries("balances")
-_FENCE = queries("fence")
 _MANY = 10**6
 
 
@@ -35,7 +34,7 @@ async def repair_books(connection: asyncpg.Connection, *, actor: str, progress: 
         progress(done, len(ids), "balances")
         if await check_one_balance(connection, balance_id):
             async with connection.transaction():
-                await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+                await lock_catalogue(connection)
                 found = await check_one_balance(connection, balance_id)
                 await _remake_balance(connection, balance_id)
                 await _audit(connection, found, actor)
@@ -44,7 +43,7 @@ async def repair_books(connection: asyncpg.Connection, *, actor: str, progress: 
         progress(done, len(days), "days of rollups")
         if await check_day(connection, day, 1):
             async with connection.transaction():
-                await connection.execute(_FENCE["lock_catalogue"], CATALOGUE_LOCK)
+                await lock_catalogue(connection)
                 found = await check_day(connection, day, _MANY)
                 await connection.execute(_SQL["drop_rollups"], day, day + timedelta(days=1))
                 await connection.execute(_SQL["rebuild_rollups"], day, day + timedelta(days=1))
