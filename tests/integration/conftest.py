@@ -26,6 +26,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from budget_bus.errors import ConfigError
 from budget_bus.local import jars
@@ -146,11 +147,24 @@ def topic_prefix() -> str:
 
 
 @pytest.fixture
+async def _topics(kafka: str, topic_prefix: str) -> AsyncIterator[None]:
+    """Takes the topics of a test away: a broker with those of a thousand tests takes seconds to make one more."""
+    yield
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([name for name in await admin.list_topics() if name.startswith(topic_prefix)])
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
 def settings(request: pytest.FixtureRequest, database_url: str, topic_prefix: str, tmp_path: Path) -> Settings:
     """Settings of one test. The broker is started only for tests that ask for `kafka` as well."""
     values: dict[str, Any] = {"database_url": database_url, "topic_prefix": topic_prefix, "data_dir": tmp_path}
     if "kafka" in request.fixturenames:
         values["kafka_bootstrap_servers"] = request.getfixturevalue("kafka")
+        request.getfixturevalue("_topics")
     return load_settings({}, env_file=Path(os.devnull), **values)
 
 
