@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import httpx2
@@ -13,6 +13,7 @@ import httpx2
 from bench.stack import Stack
 from budget_bus.local.child import Child
 from budget_bus.local.ports import free_port
+from budget_bus.store.sql import queries
 
 _PATIENCE_S = 120
 # 12 components, 40 contexts, each of one component and user, and 2 models for each component: at most 80 rows of
@@ -44,10 +45,13 @@ FROM ledger GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 async def fill(stack: Stack, rows: int) -> str:
     """A database whose last 30 days have so many events; its address."""
     database_url = await stack.new_database(migrated=True)
+    now = datetime.now(UTC)
     connection = await asyncpg.connect(database_url)
     try:
-        await connection.execute(_LEDGER, rows, datetime.now(UTC), timeout=3600)
+        await connection.execute(_LEDGER, rows, now, timeout=3600)
         await connection.execute(_ROLLUP, timeout=3600)
+        # As a bookkeeper has done by then.
+        await connection.execute(queries("admin")["rebuild_hours"], now - timedelta(days=31), now)
         await connection.execute("VACUUM ANALYZE", timeout=3600)
     finally:
         await connection.close()

@@ -170,8 +170,9 @@ async def notifier(settings: Settings) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
-    """New prices, restated costs, checked sums and forecasts: at low priority, beside the streams."""
+    """New prices, restated costs, folded hours, checked sums and forecasts: at low priority, beside the streams."""
     from budget_bus.bookkeeping.exchange_rates import keep_rates  # noqa: PLC0415
+    from budget_bus.bookkeeping.folding import keep_folding  # noqa: PLC0415
     from budget_bus.bookkeeping.price_updates import keep_updating  # noqa: PLC0415 - the other roles need no web client
     from budget_bus.bookkeeping.self_check import keep_checking  # noqa: PLC0415
     from budget_bus.bookkeeping.unpriced import keep_pricing  # noqa: PLC0415
@@ -179,7 +180,7 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
     from budget_bus.insight.watching import Watcher  # noqa: PLC0415
     from budget_bus.reporting.due import keep_reporting  # noqa: PLC0415 - the other roles make no reports
 
-    async with open_pool(settings, size=6) as pool, AsyncExitStack() as stack:
+    async with open_pool(settings, size=7) as pool, AsyncExitStack() as stack:
         stopping = asyncio.Event()
         updating = keep_updating(
             pool,
@@ -198,7 +199,8 @@ async def bookkeeper(settings: Settings) -> AsyncIterator[None]:
         interval = timedelta(seconds=settings.forecast_interval)
         forecaster = Forecaster(pool, Catalogue(Policy(settings.enforcement_level)), interval)
         forecasting = keep_forecasting(forecaster, stopping)
-        for work in (updating, pricing, exchanging, checking, reporting, watching, forecasting):
+        folding = keep_folding(pool, stopping)
+        for work in (updating, pricing, exchanging, folding, checking, reporting, watching, forecasting):
             await stack.enter_async_context(_running(work, stopping.set))
         yield
 

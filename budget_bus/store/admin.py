@@ -143,16 +143,20 @@ async def check_balance(connection: asyncpg.Connection, row: Any, held: Any) -> 
 
 
 async def check_day(connection: asyncpg.Connection, day: datetime, most: int) -> list[Difference]:
-    """What of the rollups of a UTC day is not the sum of its ledger rows; at most *most* buckets."""
+    """
+    What of the rollups of a UTC day is not the sum of its ledger rows, and what of its hours is not the sum of its
+    rollups; at most *most* buckets of either.
+    """
     found = []
-    for row in await connection.fetch(_SQL["rollup_differences"], day, day + timedelta(days=1), most):
-        key = [row["component"], row["provider"], row["model"], row["tier"]]
-        key += [row[name] for name in ("task_type", "user_name", "context_id") if row[name]]
-        where = f"rollup {_at(row['bucket_start'])} {' / '.join(key)}, {row['currency']}"
-        for name, kept, expected in zip(_ROLLUP_NUMBERS, row["rollup_sums"], row["ledger_sums"], strict=True):
-            if kept != expected:
-                write = format_nanos if name.endswith("cost") else str
-                found.append(Difference(where, name, write(kept), write(expected)))
+    for query, what in (("rollup_differences", "rollup"), ("hour_differences", "hour of rollups")):
+        for row in await connection.fetch(_SQL[query], day, day + timedelta(days=1), most):
+            key = [row["component"], row["provider"], row["model"], row["tier"]]
+            key += [row[name] for name in ("task_type", "user_name", "context_id") if row[name]]
+            where = f"{what} {_at(row['bucket_start'])} {' / '.join(key)}, {row['currency']}"
+            for name, kept, expected in zip(_ROLLUP_NUMBERS, row["kept_sums"], row["expected_sums"], strict=True):
+                if kept != expected:
+                    write = format_nanos if name.endswith("cost") else str
+                    found.append(Difference(where, name, write(kept), write(expected)))
     return found
 
 

@@ -123,3 +123,12 @@ async def add_rollups(connection: asyncpg.Connection, sums: Mapping[RollupKey, S
     columns: list[Any] = list(zip(*keys, strict=True))
     columns += zip(*(sums[key] for key in keys), strict=True)
     await connection.execute(_SQL["add_rollups"], *columns)
+
+
+async def fold_hour(connection: asyncpg.Connection, upto: datetime) -> bool:
+    """
+    Sum up the rollups of the next hour that has no sums of its own yet; False if it ends after *upto*.
+
+    The transaction has the exclusive catalogue lock, so nobody adds to a rollup meanwhile.
+    """
+    return await connection.fetchval(_SQL["fold_hour"], upto) is not None

@@ -19,6 +19,7 @@ _SQL = queries("reads")
 
 GROUPS = ("component", "provider", "model", "task_type", "user", "context_id")
 _BUCKET_S = 900
+_HOUR_S = 3600
 
 
 class Progress(NamedTuple):
@@ -26,6 +27,20 @@ class Progress(NamedTuple):
 
     next_offset: int
     watermark_at: datetime
+
+
+class Spans(NamedTuple):
+    """
+    Where each part of a span is read: the ledger for `[start, buckets_start)` and `[buckets_end, end)`, sums of hours
+    for `[hours_start, hours_end)`, and the rollups for what is left in between.
+    """
+
+    start: datetime
+    buckets_start: datetime
+    hours_start: datetime
+    hours_end: datetime
+    buckets_end: datetime
+    end: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +96,14 @@ async def usage(
     filters: Mapping[str, Sequence[str]],
 ) -> list[UsageSum]:
     """
-    Sums of the events that occurred in `[start, end)`, one per group and currency: rollups for whole buckets, the
-    ledger for what lies at the edges, both of one snapshot.
+    Sums of the events that occurred in `[start, end)`, one per group and currency: rollups for whole buckets and hours,
+    the ledger for what lies at the edges, all of one snapshot.
 
     *filters* gives the allowed values of some of GROUPS; providers are stored names.
     """
-    head_end, tail_start = whole_buckets(start, end)
     rows = await pool.fetch(
         _SQL["usage"],
-        start,
-        head_end,
-        head_end,
-        tail_start,
-        tail_start,
-        end,
+        *await spans(pool, start, end),
         *(name in group_by for name in GROUPS),
         *(list(filters[name]) if filters.get(name) else None for name in GROUPS),
     )
@@ -211,17 +220,29 @@ async def server_version(pool: asyncpg.Pool) -> str:
     return str(await pool.fetchval(_SQL["server_version"]))
 
 
-def whole_buckets(start: datetime, end: datetime) -> tuple[datetime, datetime]:
-    """The whole buckets within `[start, end)` as `[from, until)`; *end* twice if there are none."""
-    first, last = _up(start), _down(end)
-    return (first, last) if first < last else (end, end)
+async def spans(
+    pool: asyncpg.Pool | asyncpg.Connection, start: datetime, end: datetime, *, by_hour: bool = True
+) -> Spans:
+    """
+    Where to read the sums of `[start, end)`; no hours unless *by_hour*.
+
+    What is folded stays so, so the answer is as right in a later snapshot.
+    """
+    first, last = _up(start, _BUCKET_S), _down(end, _BUCKET_S)
+    if first >= last:
+        return Spans(start, *[end] * 5)
+    hours_start = _up(first, _HOUR_S)
+    hours_end = min(_down(last, _HOUR_S), await pool.fetchval(_SQL["hours_until"])) if by_hour else first
+    if hours_start >= hours_end:
+        return Spans(start, first, last, last, last, end)
+    return Spans(start, first, hours_start, hours_end, last, end)
 
 
-def _down(at: datetime) -> datetime:
+def _down(at: datetime, step_s: int) -> datetime:
     seconds = int(at.timestamp())
-    return datetime.fromtimestamp(seconds - seconds % _BUCKET_S, UTC)
+    return datetime.fromtimestamp(seconds - seconds % step_s, UTC)
 
 
-def _up(at: datetime) -> datetime:
-    floor = _down(at)
-    return floor if floor == at else floor + timedelta(seconds=_BUCKET_S)
+def _up(at: datetime, step_s: int) -> datetime:
+    floor = _down(at, step_s)
+    return floor if floor == at else floor + timedelta(seconds=step_s)

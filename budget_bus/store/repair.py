@@ -47,6 +47,7 @@ async def repair_books(connection: asyncpg.Connection, *, actor: str, progress: 
                 found = await check_day(connection, day, _MANY)
                 await connection.execute(_SQL["drop_rollups"], day, day + timedelta(days=1))
                 await connection.execute(_SQL["rebuild_rollups"], day, day + timedelta(days=1))
+                await connection.execute(_SQL["rebuild_hours"], day, day + timedelta(days=1))
                 await _audit(connection, found, actor)
             repaired += found
     return repaired

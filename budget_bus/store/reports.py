@@ -10,7 +10,7 @@ from typing import NamedTuple
 import asyncpg
 
 from budget_bus.errors import Rejected
-from budget_bus.store.reads import UsageSum, whole_buckets
+from budget_bus.store.reads import UsageSum, spans
 from budget_bus.store.sql import queries
 
 _SQL = queries("reports")
@@ -64,10 +64,10 @@ async def series(
     """
     names = [*_ALWAYS, *(name for name in GROUPS if name in group_by and name not in _ALWAYS)]
     async with pool.acquire() as connection, connection.transaction(readonly=True):
-        await connection.execute(_SQL["hash_groups"])
+        await connection.execute(_SQL["for_many_rows"])
         rows = await connection.fetch(
             _SQL["series"],
-            *_spans(start, end),
+            *await spans(connection, start, end, by_hour=all(_on_the_hour(at) for at in bins[1:])),
             list(bins),
             *(name in group_by for name in GROUPS if name not in _ALWAYS),
             *_picked(filters),
@@ -107,13 +107,15 @@ async def contexts(
     currency: str,
 ) -> dict[tuple[str | None, ...], Contexts]:
     """The contexts of each group, by its values in the order of *group_by*; those of all under the empty key."""
-    rows = await pool.fetch(
-        _SQL["contexts"],
-        *_spans(start, end),
-        *(name in group_by for name in GROUPS),
-        *_picked(filters),
-        currency,
-    )
+    async with pool.acquire() as connection, connection.transaction(readonly=True):
+        await connection.execute(_SQL["for_many_rows"])
+        rows = await connection.fetch(
+            _SQL["contexts"],
+            *await spans(connection, start, end),
+            *(name in group_by for name in GROUPS),
+            *_picked(filters),
+            currency,
+        )
     return {
         () if row["of_all"] else tuple(row[name] or None for name in group_by): Contexts(
             row["contexts"], int(row["cost_nanos"])
@@ -129,9 +131,9 @@ async def unconfirmed(pool: asyncpg.Pool, filters: Mapping[str, Sequence[str]]) 
     return {row["currency"]: (row["holds"], int(row["cost_nanos"])) for row in rows}
 
 
-def _spans(start: datetime, end: datetime) -> tuple[datetime, ...]:
-    head_end, tail_start = whole_buckets(start, end)
-    return start, head_end, head_end, tail_start, tail_start, end
+def _on_the_hour(at: datetime) -> bool:
+    """Of UTC: days begin at half past in some time zones."""
+    return at.timestamp() % 3600 == 0
 
 
 def _picked(filters: Mapping[str, Sequence[str]]) -> list[list[str] | None]:

@@ -23,9 +23,11 @@ from budget_bus.policy.scope import parse_scope
 from budget_bus.policy.windows import Period, Window
 from budget_bus.providers.prices import PriceBook
 from budget_bus.store import balances, fence
+from budget_bus.store.admin import check_day
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.fence import Advance, Claim
 from budget_bus.store.limits import set_limit
+from budget_bus.store.sql import queries
 
 USD = 10**9
 
@@ -166,3 +168,5 @@ class Books:
                 " FROM rollup GROUP BY 1) d GROUP BY bucket HAVING sum(n) <> 0 OR sum(cost) <> 0 OR sum(tokens) <> 0"
             )
             assert differences == []
+            for day in await connection.fetch(queries("admin")["days"]):
+                assert await check_day(connection, day["day"], 1) == []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
+from budget_bus.bookkeeping.folding import fold
 from budget_bus.policy.budget import Budget
 from budget_bus.policy.windows import Window
 from budget_bus.settings import Settings
@@ -38,6 +40,8 @@ async def some(books: Books) -> Budget:
     await books.ask(check(), check(context_id="c"))
     # The first of them settles one of the two holds.
     await books.settle(usage(), usage(component="apollo"), usage(model="of-nobody", provider="nobody"))
+    while await fold(books.pool, books.clock() + timedelta(hours=1)):
+        pass
     return whole
 
 
@@ -53,6 +57,9 @@ async def some(books: Books) -> Budget:
             "currency, 1, 0, 0, 0, 0, 0 FROM rollup LIMIT 1",
             id="a rollup of nothing",
         ),
+        pytest.param("UPDATE rollup_hour SET requests = requests + 1", id="an hour that is not its rollups"),
+        pytest.param("DELETE FROM rollup_hour", id="hours that are gone"),
+        pytest.param("UPDATE rollup_hour SET bucket_start = bucket_start + interval '1 hour'", id="an hour too late"),
     ],
 )
 async def test_what_was_damaged_is_made_anew_and_told(
@@ -109,12 +116,16 @@ async def test_a_batch_waits_for_the_repair_of_a_balance(
     assert (await check_books(connection, progress=QUIET)).differences == ()
 
 
+async def no_lock(connection: asyncpg.Connection) -> None:
+    """Nobody waits."""
+
+
 async def test_without_the_lock_its_event_would_be_lost(
     books: Books, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await some(books)
     await connection.execute("UPDATE balance SET spent = spent + 1")
-    monkeypatch.setitem(repair._FENCE, "lock_catalogue", "SELECT $1::bigint")
+    monkeypatch.setattr(repair, "lock_catalogue", no_lock)
     assert await _repair_while_a_batch_comes(books, connection, monkeypatch)
     assert "spent" in {one.number for one in (await check_books(connection, progress=QUIET)).differences}
 

@@ -73,7 +73,7 @@ async def test_order_batches_partitions_and_repetitions_change_no_sum(books: Boo
     said = events(chance, 120)
     await books.settle(*said)
     expected = await sums(books)
-    await books.pool.execute("TRUNCATE ledger, rollup, balance")
+    await books.pool.execute("TRUNCATE ledger, rollup, rollup_hour, balance")
     repeated = said + chance.sample(said, 40)
     chance.shuffle(repeated)
     keepers = [books.settler(), books.settler()]

@@ -20,6 +20,8 @@ GROUP BY a.balance_id;
 SELECT date_bin('1 day', occurred_at, timestamptz '2000-01-01 00:00:00+00') AS day FROM ledger
 UNION
 SELECT date_bin('1 day', bucket_start, timestamptz '2000-01-01 00:00:00+00') FROM rollup
+UNION
+SELECT date_bin('1 day', bucket_start, timestamptz '2000-01-01 00:00:00+00') FROM rollup_hour
 ORDER BY day;
 
 -- name: rollup_differences
@@ -42,10 +44,32 @@ WITH summed AS (
     FROM rollup WHERE bucket_start >= $1 AND bucket_start < $2
 )
 SELECT bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
-       coalesce(summed.sums, '{0,0,0,0,0,0,0,0,0}') AS ledger_sums, coalesce(kept.sums, '{0,0,0,0,0,0,0,0,0}') AS rollup_sums
+       coalesce(summed.sums, '{0,0,0,0,0,0,0,0,0}') AS expected_sums, coalesce(kept.sums, '{0,0,0,0,0,0,0,0,0}') AS kept_sums
 FROM summed FULL JOIN kept
     USING (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency)
 -- A bucket without requests is the same as none.
+WHERE coalesce(summed.sums, '{0,0,0,0,0,0,0,0,0}') <> coalesce(kept.sums, '{0,0,0,0,0,0,0,0,0}')
+ORDER BY bucket_start, component, provider, model LIMIT $3;
+
+-- name: hour_differences
+-- Where the hours of a day are not the sums of its rollups.  $1 day start, $2 day end, $3 how many at most
+WITH summed AS (
+    SELECT hour_of(bucket_start) AS bucket_start, component, provider, model, tier, task_type, user_name, context_id,
+           currency, ARRAY[sum(requests), sum(input_tokens), sum(output_tokens), sum(cost_nanos), sum(unpriced_requests),
+                           sum(unpriced_tokens), sum(cache_read_input_tokens), sum(late_requests),
+                           sum(late_cost_nanos)]::bigint[] AS sums
+    FROM rollup WHERE bucket_start >= $1 AND bucket_start < least($2, (SELECT hours_until FROM rollup_folded))
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
+), kept AS (
+    SELECT bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
+           ARRAY[requests, input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens,
+                 cache_read_input_tokens, late_requests, late_cost_nanos] AS sums
+    FROM rollup_hour WHERE bucket_start >= $1 AND bucket_start < $2
+)
+SELECT bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency,
+       coalesce(summed.sums, '{0,0,0,0,0,0,0,0,0}') AS expected_sums, coalesce(kept.sums, '{0,0,0,0,0,0,0,0,0}') AS kept_sums
+FROM summed FULL JOIN kept
+    USING (bucket_start, component, provider, model, tier, task_type, user_name, context_id, currency)
 WHERE coalesce(summed.sums, '{0,0,0,0,0,0,0,0,0}') <> coalesce(kept.sums, '{0,0,0,0,0,0,0,0,0}')
 ORDER BY bucket_start, component, provider, model LIMIT $3;
 
@@ -99,6 +123,7 @@ WHERE h.state IN ('open', 'unconfirmed') AND a.balance_id = $1;
 
 -- name: drop_rollups
 -- $1 day start, $2 day end
+WITH hours AS (DELETE FROM rollup_hour WHERE bucket_start >= $1 AND bucket_start < $2)
 DELETE FROM rollup WHERE bucket_start >= $1 AND bucket_start < $2;
 
 -- name: rebuild_rollups
@@ -112,4 +137,13 @@ SELECT date_bin('15 minutes', occurred_at, timestamptz '2000-01-01 00:00:00+00')
        coalesce(sum(input_tokens + output_tokens) FILTER (WHERE cost_nanos IS NULL), 0), sum(cache_read_input_tokens),
        count(*) FILTER (WHERE late), coalesce(sum(cost_nanos) FILTER (WHERE late), 0)
 FROM ledger WHERE occurred_at >= $1 AND occurred_at < $2
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;
+
+-- name: rebuild_hours
+-- $1 day start, $2 day end
+INSERT INTO rollup_hour
+SELECT hour_of(bucket_start), component, provider, model, tier, task_type, user_name, context_id, currency,
+       sum(requests), sum(input_tokens), sum(output_tokens), sum(cost_nanos), sum(unpriced_requests),
+       sum(unpriced_tokens), sum(cache_read_input_tokens), sum(late_requests), sum(late_cost_nanos)
+FROM rollup WHERE bucket_start >= $1 AND bucket_start < least($2, (SELECT hours_until FROM rollup_folded))
 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9;

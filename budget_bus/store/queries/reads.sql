@@ -2,6 +2,10 @@
 -- How far each partition is applied.  $1 topic
 SELECT part, next_offset, watermark_at FROM bus_offset WHERE topic = $1;
 
+-- name: hours_until
+-- Up to when rollups are summed up by hours.
+SELECT hours_until FROM rollup_folded;
+
 -- name: recorded
 -- $1 event_ids
 SELECT event_id, digest, topic, part, record_offset, late, occurred_at, input_tokens, output_tokens, cost_nanos,
@@ -9,13 +13,14 @@ SELECT event_id, digest, topic, part, record_offset, late, occurred_at, input_to
 FROM ledger WHERE event_id = ANY ($1);
 
 -- name: usage
--- Sums over [$1, $2) and [$5, $6), read from the ledger, and over the whole buckets of [$3, $4).
+-- Sums over [$1, $2) and [$5, $6), read from the ledger, over the rollups of [$2, $3) and [$4, $5), and over the hours of
+-- [$3, $4).
 -- $7 to $12 whether to group by component, provider, model, task_type, user, context_id; $13 to $18 filters by them,
 -- null for all. An absent task_type, user or context_id is ''.
 WITH used AS (
     SELECT component, provider, model, task_type, user_name, context_id, currency, requests, input_tokens,
         output_tokens, cost_nanos, unpriced_requests
-    FROM rollup WHERE bucket_start >= $3 AND bucket_start < $4
+    FROM rollups_between($2, $3, $4, $5)
     UNION ALL
     SELECT component, provider, model, coalesce(task_type, ''), coalesce(user_name, ''), coalesce(context_id, ''),
         currency, 1, input_tokens, output_tokens, coalesce(cost_nanos, 0), (cost_nanos IS NULL)::int

@@ -1,18 +1,19 @@
--- name: hash_groups
+-- name: for_many_rows
 -- For the rest of a transaction. The planner takes each combination of the names for a group of its own, and would sort
--- all rollups of the span on disk, which takes twice as long as to sum them up.
-SET LOCAL enable_sort = off;
+-- all rollups of the span on disk, which takes twice as long as to sum them up; and a plan for any span, which it comes
+-- to after some reports, takes the way that is best for a few rows.
+SELECT set_config('enable_sort', 'off', true), set_config('plan_cache_mode', 'force_custom_plan', true);
 
 -- name: series
--- Sums per bin over [$1, $2) and [$5, $6), read from the ledger, and over the whole buckets of [$3, $4), by component,
--- provider and model, and if $8 to $11 say so by tier, task_type, user and context_id; $12 to $18 filter by all of
--- these, null for all. $7 are the starts of the bins, ascending, of which the first bin is 1. At most $19 rows.
+-- Sums per bin over [$1, $2) and [$5, $6), read from the ledger, over the rollups of [$2, $3) and [$4, $5), and over the
+-- hours of [$3, $4), by component, provider and model, and if $8 to $11 say so by tier, task_type, user and context_id;
+-- $12 to $18 filter by all of these, null for all. $7 are the starts of the bins, ascending, of which the first bin is 1. At most $19 rows.
 -- What restating moved is kept per bucket alone: a bucket counts if it begins in [$1, $6).
 WITH used AS (
     SELECT bucket_start AS at, component, provider, model, tier, task_type, user_name, context_id, currency, requests,
         input_tokens, output_tokens, cost_nanos, unpriced_requests, unpriced_tokens, cache_read_input_tokens,
         late_requests, late_cost_nanos, 0::bigint AS restated_nanos
-    FROM rollup WHERE bucket_start >= $3 AND bucket_start < $4
+    FROM rollups_between($2, $3, $4, $5)
     UNION ALL
     SELECT occurred_at, component, provider, model, tier, coalesce(task_type, ''), coalesce(user_name, ''),
         coalesce(context_id, ''), currency, 1, input_tokens, output_tokens, coalesce(cost_nanos, 0),
@@ -44,7 +45,7 @@ LIMIT $19;
 -- context_id that $7 to $13 name, and of all (of_all); spans as in series, $14 to $20 filter, $21 is the currency.
 WITH used AS (
     SELECT component, provider, model, tier, task_type, user_name, context_id, currency, cost_nanos
-    FROM rollup WHERE bucket_start >= $3 AND bucket_start < $4 AND context_id <> ''
+    FROM rollups_between($2, $3, $4, $5) WHERE context_id <> ''
     UNION ALL
     SELECT component, provider, model, tier, coalesce(task_type, ''), coalesce(user_name, ''), context_id, currency,
         coalesce(cost_nanos, 0)
