@@ -56,10 +56,12 @@ function spenders() {
 }
 
 function draw() {
-  const options = { responsive: true, displaylogo: false };
+  const options = { responsive: true, displayModeBar: false };
   const money = { title: { text: report.currency } };
   Plotly.react("cost", costs(), layout({ barmode: "stack", yaxis: money, showlegend: report.groups.length > 0 }), options);
-  Plotly.react("use", use(), layout({ yaxis: { title: { text: "tokens" } }, yaxis2: { title: { text: "requests" }, overlaying: "y", side: "right" } }), options);
+  // By itself it would put its ticks where the other axis has them, at fractions of a request.
+  const requests = { title: { text: "requests" }, overlaying: "y", side: "right", tickmode: "auto" };
+  Plotly.react("use", use(), layout({ yaxis: { title: { text: "tokens" } }, yaxis2: requests }), options);
   Plotly.react("top", spenders(), layout({ xaxis: money, yaxis: { automargin: true }, margin: { t: 10, r: 20, b: 40, l: 60 } }), options);
 }
 
