@@ -26,16 +26,17 @@ class ForecastView(BaseModel):
     What will be spent at the window's end, in the budget's unit; nine of ten back-tests ended between `low` and `high`.
 
     `method` is the one that had the smallest error in the back-tests: `ets_daily` and `ets_weekly` are exponential
-    smoothing with the seasons of a day or of a week, `run_rate` extends the window's average until now, `combined` is
-    the mean of `ets_daily` and `run_rate`. `backtest_error_percent` is the mean absolute percentage error of `expected`
-    in these, and `run_rate_error_percent` that of the straight line. Without enough history it is the straight line
-    alone: the band and the errors are null, and `reason` says why.
+    smoothing with the seasons of a day or of a week, `run_rate` extends the window's average until now, `rolling_rate`
+    that of as long a time as the window before now. `combined` is the mean of those that the back-tests cannot tell
+    apart from the best. `backtest_error_percent` is the mean absolute percentage error of `expected` in these, and
+    `run_rate_error_percent` that of the straight line. Without enough history it is the straight line alone: the band
+    and the errors are null, and `reason` says why.
     """
 
     expected: str
     low: str | None
     high: str | None
-    method: Literal["run_rate", "ets_daily", "ets_weekly", "combined"]
+    method: Literal["run_rate", "ets_daily", "ets_weekly", "rolling_rate", "combined"]
     backtest_error_percent: str | None
     run_rate_error_percent: str | None = None
     backtests: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,18 @@ class Backtest:
     The back-tests of one way to forecast. `errors[i][k]` is what came beyond the expected in the first k+1 hours after
     origin i, in shares of the mean hour that was expected then, for each of these; NaN where the series ends before.
 
-    Origins lie `step` hours apart. `percent` is the mean absolute percentage error of the whole window's amount.
+    Origins lie `step` hours apart. `misses` are the absolute errors of the whole window's amount, in shares of it, by
+    origin; those of windows that came to nothing are left out.
     """
 
     errors: Hours
-    percent: float
+    misses: Hours
     step: int
+
+    @property
+    def percent(self) -> float:
+        """The mean absolute percentage error of the whole window's amount."""
+        return 100 * float(self.misses.mean()) if len(self.misses) else 0.0
 
     def quantiles(self, hours: int, levels: tuple[float, ...]) -> Hours:
         """The errors that in each share of *levels* of the back-tests were not passed *hours* ahead."""
@@ -91,7 +97,26 @@ def run_backtest(hours: Hours, ahead: Ahead, at: range, span: Span, reach: int) 
         whole = spent + actual[span.remaining - 1]
         if whole:
             misses.append(abs(spent + expected[span.remaining - 1] - whole) / whole)
-    return Backtest(errors, 100 * float(np.mean(misses)) if misses else 0.0, at.step)
+    return Backtest(errors, np.array(misses), at.step)
+
+
+def as_good_as_the_best(tested: Mapping[str, Backtest], span: Span) -> list[str]:
+    """
+    The ways to forecast that the back-tests, all from the same origins, cannot tell from the one that was off least.
+
+    Those are the ones whose error is larger by no more than one standard error of the difference (Breiman, Friedman,
+    Olshen, Stone, "Classification and Regression Trees", 1984), where windows that overlap count as one. The smallest
+    of a few errors is smallest by chance as well, so to take it alone would be to follow the noise.
+    """
+    best = min(tested, key=lambda name: tested[name].percent)
+    count = len(tested[best].misses)
+    apart = max(1.0, min(count, count * tested[best].step / span.remaining))
+
+    def told_apart(name: str) -> bool:
+        further = tested[name].misses - tested[best].misses
+        return bool(count and further.mean() > further.std() / apart**0.5)
+
+    return [name for name in tested if not told_apart(name)]
 
 
 def run_rate_ahead(hours: Hours, elapsed: int) -> Ahead:
@@ -107,9 +132,28 @@ def run_rate_ahead(hours: Hours, elapsed: int) -> Ahead:
     return ahead
 
 
-def mean_ahead(one: Ahead, other: Ahead) -> Ahead:
-    """The mean of two forecasts: their errors partly cancel."""
-    return lambda origin, count: (one(origin, count) + other(origin, count)) / 2
+def rolling_rate_ahead(hours: Hours, window: int) -> Ahead:
+    """
+    Each hour brings the mean of the *window* hours before the origin: the straight line of a whole window's length.
+
+    It knows as much in a window's first hours as in its last, and does not take one burst for the rest of it.
+    """
+    import numpy as np
+
+    sums = np.concatenate([[0.0], np.cumsum(hours)])
+
+    def ahead(origin: int, count: int) -> Hours:
+        known = min(origin, window)
+        return np.asarray((sums[origin] - sums[origin - known]) / known * np.arange(1, count + 1))
+
+    return ahead
+
+
+def mean_ahead(ways: Sequence[Ahead]) -> Ahead:
+    """The mean of some forecasts: their errors partly cancel."""
+    import numpy as np
+
+    return lambda origin, count: np.mean([ahead(origin, count) for ahead in ways], axis=0)
 
 
 def grid(end: int, reach: int) -> Iterator[int]:

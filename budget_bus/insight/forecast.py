@@ -13,9 +13,11 @@ from budget_bus.insight.backtest import (
     Ahead,
     Backtest,
     Span,
+    as_good_as_the_best,
     grid,
     mean_ahead,
     origins,
+    rolling_rate_ahead,
     run_backtest,
     run_rate_ahead,
     scale,
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415 - numpy and statsmodels are heavy, and only whoever makes a forecast needs them.
 
 RUN_RATE = "run_rate"
-COMBINED = "combined"  # the mean of ets_daily and run_rate
+ROLLING_RATE = "rolling_rate"
+COMBINED = "combined"  # the mean of several of the others
 _METHODS = {DAY: "ets_daily", WEEK: "ets_weekly"}
 _REACH = 31 * 24  # hours ahead, for plans; further if the window ends later
 _HOUR = timedelta(hours=1)
@@ -51,7 +54,8 @@ class Spending(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """
-    What is to come, by the method that had the smallest error in the back-tests.
+    What is to come, by the method that had the smallest error in the back-tests, or by the mean of all that were about
+    as good (`combined`).
 
     `error_percent` is the mean absolute percentage error of the window's amount in these, and `run_rate_percent` that
     of the straight line from the same origins; None for a window without an end, and where there was no line.
@@ -84,27 +88,30 @@ def forecast(spending: Spending, window: Window) -> Forecast | None:
     at = origins(length, first, span)
     if len(at) < LEAST_ORIGINS:
         return None
-    tested = {name: (run_backtest(hours, past, at, span, reach), now_) for name, past, now_ in _ways(hours, span, at)}
-    method = min(tested, key=lambda name: tested[name][0].percent)
-    test, ahead = tested[method]
-    naive = tested[RUN_RATE][0].percent if RUN_RATE in tested else None
+    ways = {name: (past, now) for name, past, now in _ways(hours, span, at)}
+    tested = {name: run_backtest(hours, past, at, span, reach) for name, (past, _) in ways.items()}
+    method, *more = good = as_good_as_the_best(tested, span)
+    test, (_, ahead) = tested[method], ways[method]
+    if more:
+        method = COMBINED
+        past, ahead = (mean_ahead(aheads) for aheads in zip(*(ways[name] for name in good), strict=True))
+        test = run_backtest(hours, past, at, span, reach)
+    naive = tested[RUN_RATE].percent if RUN_RATE in tested else None
     path = _path(spending, ahead, test, sorted(grid(remaining, reach)), len(at))
     return Forecast(method, path, None if endless else test.percent, None if endless else naive)
 
 
 def _ways(hours: Hours, span: Span, at: range) -> Iterator[tuple[str, Ahead, Ahead]]:
     """Method, how it would have forecast from past hours with what was known then, and how it does now."""
-    models = {}
     for period, method in _METHODS.items():
         if at[0] >= least_hours(period):
-            past = smooth(hours, period, fit_on=at[0])
-            models[method] = (past.ahead, smooth(hours, period, fit_on=len(hours)).ahead)
-            yield method, *models[method]
+            past, now = (smooth(hours, period, fit_on=fit_on) for fit_on in (at[0], len(hours)))
+            yield method, past.ahead, now.ahead
+    rolling = rolling_rate_ahead(hours, span.elapsed + span.remaining)
+    yield ROLLING_RATE, rolling, rolling
     if span.elapsed and span.elapsed >= LEAST_SHARE * (span.elapsed + span.remaining):
         line = run_rate_ahead(hours, span.elapsed)
         yield RUN_RATE, line, line
-        past_ahead, ahead = models[_METHODS[DAY]]
-        yield COMBINED, mean_ahead(past_ahead, line), mean_ahead(ahead, line)
 
 
 def _path(spending: Spending, ahead: Ahead, test: Backtest, stops: list[int], count: int) -> Path:

@@ -9,8 +9,17 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from budget_bus.insight.backtest import Backtest, Span, origins, run_backtest, run_rate_ahead
-from budget_bus.insight.forecast import RUN_RATE, Forecast, forecast, spending_of, whole_hour
+from budget_bus.insight.backtest import (
+    Backtest,
+    Span,
+    as_good_as_the_best,
+    mean_ahead,
+    origins,
+    rolling_rate_ahead,
+    run_backtest,
+    run_rate_ahead,
+)
+from budget_bus.insight.forecast import COMBINED, RUN_RATE, Forecast, forecast, spending_of, whole_hour
 from budget_bus.insight.path import HIGH, LOW
 from budget_bus.policy.windows import Period, window_of
 
@@ -135,7 +144,7 @@ def test_nine_of_ten_ends_lie_within_the_band() -> None:
 def test_with_few_errors_that_do_not_overlap_the_band_is_wider() -> None:
     # Month-long ways through three months: sixty origins, but hardly three errors that are not the same one.
     errors = np.linspace(0.0, 0.1, 60)[:, None] * np.ones((1, 720))
-    crowded, apart = (Backtest(errors, 0.0, step).quantiles(720, (LOW, HIGH)) for step in (24, 720))
+    crowded, apart = (Backtest(errors, np.zeros(60), step).quantiles(720, (LOW, HIGH)) for step in (24, 720))
     assert crowded[0] < 0 < apart[0] + 1e-2
     assert crowded[1] > apart[1]
 
@@ -145,6 +154,39 @@ def test_the_straight_line_is_one_of_the_ways() -> None:
     line = run_rate_ahead(hours, 10)
     assert line(50, 3).tolist() == pytest.approx([44.5, 89.0, 133.5])
     assert RUN_RATE == "run_rate"
+
+
+def test_the_rolling_rate_reaches_back_over_a_whole_window_or_as_far_as_it_can() -> None:
+    rolling = rolling_rate_ahead(np.arange(100.0), 20)
+    assert rolling(50, 3).tolist() == pytest.approx([39.5, 79.0, 118.5])
+    assert rolling(10, 2).tolist() == pytest.approx([4.5, 9.0])
+
+
+@pytest.mark.parametrize(
+    ("misses", "step", "good"),
+    [
+        pytest.param({"a": [1, 3, 1, 3], "b": [2, 4, 2, 4]}, 24, ["a"], id="always worse, so told apart"),
+        pytest.param({"b": [2, 2, 2, 2], "a": [1, 3, 1, 3]}, 24, ["b", "a"], id="now better, now worse"),
+        pytest.param({"a": [1, 3, 1, 3], "b": [2, 3, 2, 3]}, 24, ["a"], id="mostly worse, in four windows"),
+        pytest.param({"a": [1, 3, 1, 3], "b": [2, 3, 2, 3]}, 6, ["a", "b"], id="that overlap, so hardly more than one"),
+        pytest.param({"a": [], "b": []}, 24, ["a", "b"], id="nothing was ever spent"),
+    ],
+)
+def test_which_ways_the_back_tests_cannot_tell_from_the_best(
+    misses: dict[str, list[float]], step: int, good: list[str]
+) -> None:
+    tested = {name: Backtest(np.zeros((2, 1)), np.array(each), step) for name, each in misses.items()}
+    assert as_good_as_the_best(tested, Span(0, 24)) == good
+
+
+def test_of_ways_that_are_about_as_good_it_is_the_mean() -> None:
+    hours = np.random.default_rng(5).gamma(2, 500, 24 * 60)
+    found = made({END - (n + 1) * HOUR: int(hours[-1 - n]) for n in range(len(hours))}, Period.WEEKLY)
+    assert found is not None
+    # Of noise without a rhythm no way knows more than the others.
+    assert found.method == COMBINED
+    ones = mean_ahead([lambda _, count: np.ones(count), lambda _, count: np.full(count, 4.0)])
+    assert ones(9, 3).tolist() == [2.5] * 3
 
 
 def test_back_tests_compare_with_what_came() -> None:
