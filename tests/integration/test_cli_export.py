@@ -18,7 +18,6 @@ from budget_bus.http.server import gateway
 from budget_bus.local.ports import free_port
 from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings
-from budget_bus.store import export
 from tests.integration.books import Books, usage
 from tests.integration.budget_command import budget, start
 from tests.integration.processes import until
@@ -125,14 +124,12 @@ async def test_an_export_of_which_the_connection_breaks_leaves_no_file(filled: S
 
 
 async def test_an_export_of_which_the_database_session_ends_leaves_no_file(
-    filled: Settings, pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+    filled: Settings, pool: asyncpg.Pool
 ) -> None:
-    monkeypatch.setattr(export, "AT_ONCE", 10)
-
     async def session_ends(_: asyncio.StreamWriter) -> None:
         ended = await pool.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND state LIKE 'idle in transaction%'"
+            "WHERE datname = current_database() AND query LIKE 'COPY%'"
         )
         assert ended == 1
 
