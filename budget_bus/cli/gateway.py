@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # ruff: noqa: PLC0415 - `budget --help` must not pay for what only a running command needs.
 
 _TIMEOUT_S = 30.0
+# An export that has sent its heading still waits for its turn, and for the database to sort its rows.
+_BETWEEN_CHUNKS_S = 600.0
 _KINDS: dict[int, type[Rejected]] = {403: Forbidden, 404: NotFound, 409: Conflict}
 _CALLED = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # where it listens is not where it is called
 
@@ -64,7 +66,8 @@ def stream(path: str, query: Mapping[str, Any], *, media_type: str) -> Iterator[
     """
     import httpx2
 
-    client, url = _client()
+    client, url = _client(_BETWEEN_CHUNKS_S)
+    begun = False
     with client:
         try:
             with client.stream("GET", path, params=_given(query)) as response:
@@ -73,8 +76,11 @@ def stream(path: str, query: Mapping[str, Any], *, media_type: str) -> Iterator[
                     raise _refusal(response.status_code, _json(response), f"GET {url}{path}")
                 if not response.headers.get("content-type", "").startswith(media_type):
                     raise _no_gateway(f"{url}{path}")
+                begun = True
                 yield response.iter_bytes()
         except httpx2.HTTPError as error:
+            if begun:
+                raise BudgetUnavailable(f"the answer of the gateway at {url} broke off: {error}; try again") from None
             raise _away(url, error) from None
 
 

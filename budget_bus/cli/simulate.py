@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -37,8 +39,8 @@ _BUDGETS = {
 _REFUSALS = {"At": "at", "Component": "component", "Model": "model", "Budget": "budget", "Why": "reason"}
 _SHOWN = 10
 
-FromOption = Annotated[str, typer.Option("--from", metavar="INSTANT", help="From then on, e.g. 2026-11-01.")]
-ToOption = Annotated[str, typer.Option("--to", metavar="INSTANT", help="Until before then.")]
+FromOption = Annotated[str | None, typer.Option("--from", metavar="INSTANT", help="From then on, e.g. 2026-11-01.")]
+ToOption = Annotated[str | None, typer.Option("--to", metavar="INSTANT", help="Until before then.")]
 LimitOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -51,43 +53,91 @@ PercentOption = Annotated[
 RemoveOption = Annotated[list[str] | None, typer.Option("--without", metavar="WHICH", help="Leave this budget out.")]
 PriceOption = Annotated[
     list[str] | None,
-    typer.Option("--price", metavar="MODEL=PRICES", help="Per million tokens: openai/gpt-4o:input=2.5,output=10."),
+    typer.Option(
+        "--price",
+        metavar="MODEL=PRICES",
+        help="Per million tokens: openai/gpt-4o:input=2.5,output=10; also service_tier=batch.",
+    ),
 ]
 SwapOption = Annotated[
     list[str] | None, typer.Option("--swap", metavar="MODEL=MODEL", help="openai/gpt-4o=openai/gpt-4o-mini.")
+]
+TierOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--service-tier", metavar="[MODEL=]TIER", help="Calls in another tier: batch, or openai/gpt-4o=batch."
+    ),
+]
+CachingOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--caching",
+        metavar="[MODEL=]READ[,WRITE]",
+        help="Percent of the uncached input that a cache is read for, and written with: 60, or openai/gpt-4o=60,5.",
+    ),
+]
+BodyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--body",
+        metavar="FILE",
+        help="A whole proposal as POST /api/simulate takes it, also with scopes, parents, price tiers; - is standard "
+        "input. Only --from and --to may stand beside it; they count more.",
+    ),
 ]
 
 
 def simulate(
     *,
-    start: FromOption,
-    end: ToOption,
+    start: FromOption = None,
+    end: ToOption = None,
     limit: LimitOption = None,
     set_percent: PercentOption = None,
     without: RemoveOption = None,
     price: PriceOption = None,
     swap: SwapOption = None,
+    service_tier: TierOption = None,
+    caching: CachingOption = None,
     policy: PolicyOption = None,
-    component: Annotated[Names, typer.Option(help="New limits and swaps are of this component; repeatable.")] = None,
+    component: Annotated[
+        Names, typer.Option(help="New limits, swaps, tiers and caching are of this component; repeatable.")
+    ] = None,
     if_all_asked: Annotated[
         bool, typer.Option("--if-all-asked", help="Decide usage without a check as if it had asked.")
     ] = False,
+    file: BodyOption = None,
     form: FormatOption = Format.TABLE,
 ) -> None:
     """
     Replay a range of the past against what is proposed; with no proposal, as it was.
 
     Example: budget simulate --from 2026-11-01 --to 2026-12-01 --limit daily=10 --policy HARD_LIMIT
+
+    Example: budget simulate --from 2026-11-01 --to 2026-12-01 --caching openai/gpt-4o=60,5 --component codex
+
+    Example: budget optimize --format json | jq .suggestions[0].simulate | budget simulate --body -
     """
     scope: dict[str, Any] = {"component": component} if component else {}
-    body: dict[str, Any] = {"start": _instant(start, "--from"), "end": _instant(end, "--to")}
-    body |= _limits(limit or [], set_percent or [], without or [], scope, policy.value if policy else None)
+    body = _limits(limit or [], set_percent or [], without or [], scope, policy.value if policy else None)
     body["prices"] = [_price(text) for text in price or []]
     body["swaps"] = [_swap(text, scope) for text in swap or []]
+    body["tiers"] = [_tier(text, scope) for text in service_tier or []]
+    body["caching"] = [_caching(text, scope) for text in caching or []]
     body["if_all_asked"] = if_all_asked
+    if file is not None:
+        if scope or policy or any(body.values()):
+            raise typer.BadParameter(
+                "has the whole proposal; only --from and --to may stand beside it", param_hint="--body"
+            )
+        body = _read(file)
     proposed = any(value for name, value in body.items() if name not in ("start", "end"))
+    body |= _range(start, end, body)
     print(f"replaying {body['start']} to {body['end']} ...", file=sys.stderr)
     _, answer = ask("POST", "/api/simulate", body=body, timeout_s=_TIMEOUT_S)
+    _print(answer, form, proposed=proposed)
+
+
+def _print(answer: dict[str, Any], form: Format, *, proposed: bool) -> None:
     if form is Format.JSON:
         show_json(answer)
         return
@@ -105,6 +155,16 @@ def simulate(
             print(f"another decision: {printable(line)}")
     for warning in answer["warnings"]:
         print(f"note: {printable(warning)}", file=sys.stderr)
+
+
+def _range(start: str | None, end: str | None, body: dict[str, Any]) -> dict[str, str]:
+    given = {}
+    for name, text, hint in (("start", start, "--from"), ("end", end, "--to")):
+        if text is not None:
+            given[name] = _instant(text, hint)
+        elif name not in body:
+            raise typer.BadParameter("is required", param_hint=hint)
+    return given
 
 
 def _limits(
@@ -164,7 +224,9 @@ def _price(text: str) -> dict[str, Any]:
         )
     provider, model = _model(named, "--price")
     pairs = [_pair(rate, "--price", "input=2.5") for rate in rates.split(",")]
-    return {"provider": provider, "model": model} | {name: number(amount, "--price") for name, amount in pairs}
+    return {"provider": provider, "model": model} | {
+        name: amount if name == "service_tier" else number(amount, "--price") for name, amount in pairs
+    }
 
 
 def _swap(text: str, scope: dict[str, Any]) -> dict[str, Any]:
@@ -173,6 +235,40 @@ def _swap(text: str, scope: dict[str, Any]) -> dict[str, Any]:
     provider, model = _model(new, "--swap")
     calls = {**scope, "provider": from_provider, "model": from_model}
     return {"scope": calls, "provider": provider, "model": model}
+
+
+def _tier(text: str, scope: dict[str, Any]) -> dict[str, Any]:
+    calls, tier = _calls(text, scope, "--service-tier")
+    return {"scope": calls, "service_tier": tier}
+
+
+def _caching(text: str, scope: dict[str, Any]) -> dict[str, Any]:
+    calls, percents = _calls(text, scope, "--caching")
+    read, _, write = percents.partition(",")
+    if not read.isdecimal() or not (write or "0").isdecimal():
+        raise typer.BadParameter(f"{text!r} is not understood; write 60, or openai/gpt-4o=60,5", param_hint="--caching")
+    return {"scope": calls, "read_percent": int(read), "write_percent": int(write or 0)}
+
+
+def _calls(text: str, scope: dict[str, Any], hint: str) -> tuple[dict[str, Any], str]:
+    """Which calls `[MODEL=]REST` is about, and the rest."""
+    named, sign, rest = text.rpartition("=")
+    if not sign:
+        return scope, rest
+    provider, model = _model(named, hint)
+    return {**scope, "provider": provider, "model": model}, rest
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        body = json.loads(sys.stdin.buffer.read() if file == Path("-") else file.read_bytes())
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {file}: {error.strerror}", param_hint="--body") from None
+    except ValueError as error:
+        raise typer.BadParameter(f"{file} is no JSON: {error}", param_hint="--body") from None
+    if not isinstance(body, dict):
+        raise typer.BadParameter(f"{file} is no JSON object", param_hint="--body")
+    return body
 
 
 def _instant(text: str, hint: str) -> str:

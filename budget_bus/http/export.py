@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import csv
-import io
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -19,10 +16,9 @@ from budget_bus.http.prices import price_book
 from budget_bus.http.query import Moment, Names, Query
 from budget_bus.http.route import Answer, Endpoint
 from budget_bus.insight import focus
-from budget_bus.insight.report_formats.cells import spreadsheet_text
-from budget_bus.money import format_nanos
 from budget_bus.providers.names import canonical_provider
-from budget_bus.store.export import ledger_rows
+from budget_bus.providers.prices import PriceBook
+from budget_bus.store.export import ledger_csv, ledger_rows
 
 Rows = list[Mapping[str, Any]]
 
@@ -68,43 +64,29 @@ async def export(call: Call[ExportQuery, None]) -> Answer:
         "provider": [canonical_provider(name) for name in query.provider],
         "model": query.model,
     }
-    parts, pages = call.parts, ledger_rows(call.parts.pool, start, end, filters=filters)
+    parts = call.parts
     if query.format == "focus":
-        prices = await price_book(parts)
-        content = _stream(parts, pages, focus.header(), lambda rows: focus.lines(rows, prices))
+        rows = ledger_rows(parts.pool, start, end, filters=filters)
+        content = _stream(parts, focus.header(), _charges(rows, await price_book(parts)))
     else:
-        content = _stream(parts, pages, (",".join(COLUMNS) + "\n").encode(), _lines)
+        lines = ledger_csv(parts.pool, start, end, filters=filters)
+        content = _stream(parts, (",".join(COLUMNS) + "\n").encode(), lines)
     return Answer(content, media_type="text/csv; charset=utf-8")
 
 
-async def _stream(
-    parts: Parts, pages: AsyncGenerator[Rows], header: bytes, lines: Callable[[Rows], bytes]
-) -> AsyncIterator[bytes]:
-    """Page by page, so that memory does not grow with the rows; written in a thread, so that others are answered."""
+async def _stream(parts: Parts, header: bytes, lines: AsyncGenerator[bytes]) -> AsyncIterator[bytes]:
+    """Part by part, so that memory does not grow with the rows."""
     yield header
-    async with parts.exporting, aclosing(pages):
+    async with parts.exporting, aclosing(lines):
+        async for some in lines:
+            yield some
+
+
+async def _charges(pages: AsyncGenerator[Rows], prices: PriceBook) -> AsyncGenerator[bytes]:
+    """Written in a thread, so that others are answered."""
+    async with aclosing(pages):
         async for rows in pages:
-            yield await asyncio.to_thread(lines, rows)
-
-
-def _lines(rows: Rows) -> bytes:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([_cell(row, name) for name in COLUMNS] for row in rows)
-    return out.getvalue().encode()
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    if name.endswith("cost"):
-        nanos = row[f"{name}_nanos"]
-        return "" if nanos is None else format_nanos(nanos)
-    value = row[name]
-    if isinstance(value, str):
-        return spreadsheet_text(value)
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, (dict, bool)):
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value != {} else ""
-    return "" if value is None else str(value)
+            yield await asyncio.to_thread(focus.lines, rows, prices)
 
 
 ENDPOINTS = (

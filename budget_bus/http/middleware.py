@@ -18,6 +18,7 @@ from budget_bus.http.problems import response_of
 from budget_bus.settings import Settings
 
 _SMALLEST_GZIP_BYTES: Final = 1024
+_GZIP_LEVEL: Final = 4  # 9, the default, takes 2.7 times as long for a tenth less of an export
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _HEADERS: Final = ("Authorization", "Content-Type", "If-None-Match")
 
@@ -25,7 +26,7 @@ _HEADERS: Final = ("Authorization", "Content-Type", "If-None-Match")
 def middleware(settings: Settings) -> list[Middleware]:
     """The layers, outermost first."""
     origins = [text.strip() for text in (settings.cors_origins or "").split(",") if text.strip()]
-    layers = [Middleware(GZipMiddleware, minimum_size=_SMALLEST_GZIP_BYTES)]
+    layers = [Middleware(GZipMiddleware, minimum_size=_SMALLEST_GZIP_BYTES, compresslevel=_GZIP_LEVEL)]
     if origins:
         layers.append(
             Middleware(

@@ -18,7 +18,7 @@ from budget_bus.http.app import build_app
 from budget_bus.http.server import open_parts
 from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings
-from budget_bus.store import export, reports
+from budget_bus.store import reports
 from tests.integration.books import Books, check, usage
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)
@@ -189,10 +189,7 @@ async def exported(client: httpx2.AsyncClient, **query: Any) -> list[dict[str, s
     return [*csv.DictReader(io.StringIO(response.text))]
 
 
-async def test_the_export_is_the_ledger_row_by_row(
-    books: Books, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export, "AT_ONCE", 2)
+async def test_the_export_is_the_ledger_row_by_row(books: Books, client: httpx2.AsyncClient) -> None:
     for n in range(5):
         await used(books, timedelta(hours=n, seconds=1), component=f"c{n}", tags={"team": "a,b"}, user="=1+1")
     await used(books, timedelta(hours=9), model="nobody-s-model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import uuid
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -238,3 +239,65 @@ async def test_by_the_command(books: Books, clock: Clock, kafka: str, settings: 
         assert "write for example" in wrong.err
         unknown = await budget(here, "simulate", *when, "--limit", "nonesuch=1", code=2)
         assert "neither a budget nor a period" in unknown.err
+
+
+async def test_all_that_the_api_takes_the_command_takes(
+    books: Books, clock: Clock, kafka: str, settings: Settings
+) -> None:
+    await apply_topics(settings)
+    await asked_and_used(books, clock, 3)
+    here = settings.model_copy(update={"port": free_port()})
+    when = ("--from", RANGE["start"], "--to", RANGE["end"])
+    batch, of = {"service_tier": "batch"}, {"provider": "openai", "model": "gpt-4o"}
+    price = "openai/gpt-4o:service_tier=batch,input=1.25,output=5"
+    # 1,000 + 100 tokens at 2.5 and 10 dollars; half of that in a batch, and half for input that is read from a cache.
+    proposals: list[tuple[list[str], dict[str, Any], str]] = [
+        (
+            ["--service-tier", "batch", "--price", price],
+            {"tiers": [batch], "prices": [{**of, **batch, "input": 1.25, "output": 5}]},
+            "0.00525",
+        ),
+        (
+            ["--service-tier", "openai/gpt-4o=batch", "--price", price, "--component", "nobody"],
+            {"tiers": [{**batch, "scope": {**of, "component": ["nobody"]}}]},
+            "0.0105",
+        ),
+        (["--caching", "60"], {"caching": [{"read_percent": 60}]}, "0.00825"),
+        (
+            ["--caching", "openai/gpt-4o=40,10"],
+            {"caching": [{"scope": of, "read_percent": 40, "write_percent": 10}]},
+            "0.009",
+        ),
+    ]
+    file = settings.data_dir / "proposal.json"
+    async with gateway(here), httpx2.AsyncClient(base_url=f"http://127.0.0.1:{here.port}") as client:
+        for flags, body, cost in proposals:
+            told = (await budget(here, "simulate", *when, *flags, "--format", "json")).json
+            assert told == (await client.post("/api/simulate", json={**RANGE, **body})).json(), flags
+            assert told["total"]["simulated"]["cost"] == cost
+            file.write_text(json.dumps(body))
+            assert (await budget(here, "simulate", *when, "--body", file, "--format", "json")).json == told
+        file.write_text(json.dumps({**RANGE, "if_all_asked": True}))
+        assert "3 of 3 decisions" in (await budget(here, "simulate", "--body", file)).out
+        file.write_text(json.dumps({**RANGE, "tires": []}))
+        assert "tires" in (await budget(here, "simulate", "--body", file, code=1)).err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        pytest.param(["--to", "2026-01-01"], "--from", id="no begin"),
+        pytest.param(["--caching", "much"], "openai/gpt-4o=60,5", id="a part in words"),
+        pytest.param(["--service-tier", "gpt-4o=batch"], "names no model", id="a model without its provider"),
+        pytest.param(["--body", "nowhere.json"], "cannot read nowhere.json", id="no file"),
+        pytest.param(["--body", "list.json"], "no JSON object", id="a list"),
+        pytest.param(["--body", "half.json"], "is no JSON", id="half of it"),
+        pytest.param(["--body", "list.json", "--if-all-asked"], "the whole proposal", id="two proposals"),
+    ],
+)
+async def test_a_proposal_that_is_not_understood_ends_with_2(
+    settings: Settings, arguments: list[str], says: str
+) -> None:
+    (settings.data_dir / "list.json").write_text("[]")
+    (settings.data_dir / "half.json").write_text('{"start": ')
+    assert says in (await budget(settings, "simulate", *arguments, code=2)).err
