@@ -5,6 +5,7 @@ postgres_url    a server for the session         database_url  a migrated databa
 postgres15_url  the oldest supported server      pool          on database_url
 kafka           bootstrap servers, session       topic_prefix  keeps one test's topics apart from another's
 settings        all of these in one Settings    apache_kafka  kafka, unless it is the trial broker
+client          of a gateway within the test    clock         what that gateway takes for now
 
 BUDGET_TEST_KAFKA_BOOTSTRAP_SERVERS reuses a broker that runs already. With CI or BUDGET_REQUIRE_KAFKA set, a missing
 service fails.
@@ -19,24 +20,29 @@ import os
 import secrets
 import tempfile
 import warnings
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import httpx2
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+from budget_bus.consumers.batch import utc_now
 from budget_bus.errors import ConfigError
 from budget_bus.local import jars
 from budget_bus.local.child import start
 from budget_bus.local.kafka import REQUIRE, ApacheJars, Configured, Download, plan, resolve
 from budget_bus.local.postgres import Postgres, open_postgres
 from budget_bus.local.probe import broker_answers
+from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings, load_settings
 from budget_bus.store.migrate import migrate
 from budget_bus.store.pool import open_pool
+from tests.integration.http_client import client_of
 
 _REUSE = "BUDGET_TEST_KAFKA_BOOTSTRAP_SERVERS"
 _TEMPLATE = "budget_template"
@@ -166,6 +172,19 @@ def settings(request: pytest.FixtureRequest, database_url: str, topic_prefix: st
         values["kafka_bootstrap_servers"] = request.getfixturevalue("kafka")
         request.getfixturevalue("_topics")
     return load_settings({}, env_file=Path(os.devnull), **values)
+
+
+@pytest.fixture
+def clock() -> Callable[[], datetime]:
+    """What `client`'s gateway takes for now; a module that turns its time has a fixture of this name."""
+    return utc_now
+
+
+@pytest.fixture
+async def client(kafka: str, settings: Settings, clock: Callable[[], datetime]) -> AsyncIterator[httpx2.AsyncClient]:
+    await apply_topics(settings)
+    async with client_of(settings, now=clock) as client:
+        yield client
 
 
 async def _serving(postgres: Postgres, root: Path) -> AsyncIterator[str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,7 +14,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from budget_bus.events.facts import BudgetAlert
-from budget_bus.http.app import build_app
 from budget_bus.http.server import open_parts
 from budget_bus.insight.watching import Watcher
 from budget_bus.producers.topics import apply_topics
@@ -25,6 +23,7 @@ from budget_bus.store import anomalies, config, pauses
 from budget_bus.store.anomalies import Episode, Finding
 from tests.integration.books import Books, check, usage
 from tests.integration.clock import Clock
+from tests.integration.http_client import client_with
 from tests.integration.processes import until
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)
@@ -45,15 +44,6 @@ def books(pool: asyncpg.Pool, clock: Clock) -> Books:
 @pytest.fixture
 def watcher(pool: asyncpg.Pool, clock: Clock) -> Watcher:
     return Watcher(pool, floor=FLOOR, clock=clock)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 async def steady(books: Books, days: int, **fields: Any) -> None:
@@ -315,10 +305,11 @@ async def test_a_runaway_loop_is_stopped_while_everything_runs(kafka: str, setti
     here = settings.model_copy(update={"anomaly_interval": 1, "check_timeout_ms": 30_000, "self_check_interval": 0,
                                        "update_prices_on_start": False})  # fmt: skip
     await apply_topics(here)
-    async with settler(here), decider(here), outbox_relay(here), bookkeeper(here), open_parts(here) as parts:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as client:
-            await _runaway(client, here, kafka)
+    async with (
+        settler(here), decider(here), outbox_relay(here), bookkeeper(here),
+        open_parts(here) as parts, client_with(parts, timeout_s=60) as client,
+    ):  # fmt: skip
+        await _runaway(client, here, kafka)
 
 
 async def _runaway(client: httpx2.AsyncClient, settings: Settings, kafka: str) -> None:

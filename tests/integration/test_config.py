@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
 from budget_bus.http.config_keys import KEYS
-from budget_bus.http.server import gateway, open_parts
+from budget_bus.http.server import gateway
 from budget_bus.local.ports import free_port
 from budget_bus.policy.windows import Period
 from budget_bus.producers.topics import apply_topics
@@ -25,19 +23,12 @@ from budget_bus.store.fence import CATALOGUE_LOCK
 from budget_bus.store.standing import apply_standing_limits, standing_limits
 from tests.integration.books import Books, check
 from tests.integration.budget_command import budget
+from tests.integration.http_client import client_of
 
 CALL: dict[str, Any] = {"component": "rhetor", "provider": "anthropic", "model": "claude-3-opus"}
 QUESTION: dict[str, Any] = {**CALL, "estimated_tokens": 1000}  # at most 0.075 USD
 TOO_SMALL = "0.001"
 LEVEL, EQUAL = "/api/config/enforcement_level", "/api/config/equivalents"
-
-
-@asynccontextmanager
-async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    async with open_parts(settings) as parts:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 @pytest.fixture

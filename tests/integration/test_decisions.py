@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,8 +11,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import gateway, open_parts
+from budget_bus.http.server import gateway
 from budget_bus.local.ports import free_port
 from budget_bus.policy.budget import Policy
 from budget_bus.producers.topics import apply_topics
@@ -24,15 +22,6 @@ from tests.integration.books import USD, Books, check
 from tests.integration.budget_command import budget
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as parts:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 @pytest.fixture

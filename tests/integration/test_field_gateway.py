@@ -9,17 +9,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import decider, settler
 from budget_bus.settings import Settings
+from tests.integration.http_client import client_of
 
 CALL: dict[str, Any] = {"component": "rhetor", "provider": "openai", "model": "gpt-4o"}
 USED: dict[str, Any] = {**CALL, "input_tokens": 1000, "output_tokens": 100}  # 0.0035 USD
@@ -30,10 +28,8 @@ ASKED: dict[str, Any] = {**CALL, "estimated_tokens": 1000}  # at most 0.01 USD
 async def replica(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
     """A client of a gateway of its own."""
     # Patient, because the first question also waits until the decider has joined its group.
-    async with open_parts(settings.model_copy(update={"check_timeout_ms": 30_000})) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, settling_patience_s=30)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
+    async with client_of(settings.model_copy(update={"check_timeout_ms": 30_000}), settling_patience_s=30) as client:
+        yield client
 
 
 @pytest.fixture

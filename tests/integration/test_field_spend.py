@@ -11,7 +11,6 @@ the sum of a page.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,13 +20,9 @@ import httpx2
 import pytest
 
 from budget_bus.bookkeeping.unpriced import price_unpriced
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.policy.budget import Policy, Unit
 from budget_bus.producers.responses import usage_fields
-from budget_bus.producers.topics import apply_topics
 from budget_bus.providers.prices import PriceBook
-from budget_bus.settings import Settings
 from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.prices import set_price
 from tests.integration.books import BOUND, COST, USD, Books, check, usage
@@ -40,15 +35,6 @@ DAYS = [datetime(2026, 3, day, tzinfo=UTC) for day in (8, 9, 10, 11)]
 @pytest.fixture
 def books(pool: asyncpg.Pool) -> Books:
     return Books(pool)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as parts:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 async def report(client: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:

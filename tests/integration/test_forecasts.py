@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,13 +13,9 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.insight.forecasting import Forecaster
 from budget_bus.policy.budget import Basis, Budget, Policy, Unit
 from budget_bus.policy.windows import Period
-from budget_bus.producers.topics import apply_topics
-from budget_bus.settings import Settings
 from budget_bus.store import forecasts
 from budget_bus.store.catalogue import Catalogue
 from tests.integration.books import USD, Books, check, usage
@@ -46,15 +42,6 @@ def clock() -> Clock:
 @pytest.fixture
 def books(pool: asyncpg.Pool, clock: Clock) -> Books:
     return Books(pool, clock=clock)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 def forecaster(pool: asyncpg.Pool, clock: Callable[[], datetime]) -> Forecaster:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ import pytest
 
 from budget_bus.client import AsyncBudgetClient, BudgetClient
 from budget_bus.errors import BudgetExceeded, ConfigError
-from budget_bus.http.app import build_app
-from budget_bus.http.server import gateway, open_parts
+from budget_bus.http.server import gateway
 from budget_bus.local.child import start
 from budget_bus.local.ports import free_port
 from budget_bus.local.trial import open_trial
@@ -27,6 +25,7 @@ from budget_bus.producers.topics import apply_topics
 from budget_bus.roles import decider, settler
 from budget_bus.settings import Settings
 from budget_bus.store import reads
+from tests.integration import http_client
 
 CALL: dict[str, Any] = {"component": "rhetor", "provider": "anthropic", "model": "claude-3-opus"}
 USED: dict[str, Any] = {**CALL, "input_tokens": 1000, "output_tokens": 100}
@@ -34,11 +33,8 @@ USED: dict[str, Any] = {**CALL, "input_tokens": 1000, "output_tokens": 100}
 
 @asynccontextmanager
 async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    async with open_parts(settings) as opened:
-        parts = replace(opened, settling_patience_s=settings.check_timeout_ms / 1000)
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
+    async with http_client.client_of(settings, settling_patience_s=settings.check_timeout_ms / 1000) as client:
+        yield client
 
 
 @pytest.fixture

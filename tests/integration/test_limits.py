@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,10 +10,6 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
-from budget_bus.producers.topics import apply_topics
-from budget_bus.settings import Settings
 from budget_bus.store.fence import CATALOGUE_LOCK
 from tests.integration.books import Books, check, usage
 from tests.integration.clock import Clock
@@ -32,16 +26,6 @@ def clock() -> Clock:
 @pytest.fixture
 def books(pool: asyncpg.Pool, clock: Clock) -> Books:
     return Books(pool, clock=clock)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
-    """A gateway at the time of *clock*; what is used is put into the books by hand."""
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 async def post(client: httpx2.AsyncClient, status: int = 201, path: str = "/api/limits", **body: Any) -> dict[str, Any]:

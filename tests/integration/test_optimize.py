@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,7 +14,6 @@ import httpx2
 import pytest
 
 from budget_bus.errors import Rejected
-from budget_bus.http.app import build_app
 from budget_bus.http.server import open_parts
 from budget_bus.insight.optimising import cheaper
 from budget_bus.insight.optimising.optimise import Advice, Goal, Wish, optimise
@@ -28,6 +26,7 @@ from budget_bus.settings import Settings
 from budget_bus.store import config, prices
 from tests.integration.books import BOUND, COST, USD, Books, check, usage
 from tests.integration.clock import NOON, Clock
+from tests.integration.http_client import client_with
 
 MINI = 210_000  # nanos of one `usage()` with gpt-4o-mini: 0.15 and 0.60 dollars per million
 GROUP = ["openai/gpt-4o", "openai/gpt-4o-mini"]
@@ -42,15 +41,6 @@ def clock() -> Clock:
 @pytest.fixture
 def books(pool: asyncpg.Pool, clock: Clock) -> Books:
     return Books(pool, clock=clock)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 async def used(books: Books, clock: Clock, **fields: Any) -> None:
@@ -248,13 +238,11 @@ async def test_what_is_wrong_is_named(client: httpx2.AsyncClient, body: dict[str
 
 async def test_only_one_question_is_worked_on_at_a_time(kafka: str, settings: Settings, clock: Clock) -> None:
     await apply_topics(settings)
-    async with open_parts(settings) as parts:
-        transport = httpx2.ASGITransport(app=build_app(replace(parts, now=clock)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            async with parts.simulating:
-                busy = await client.post("/api/optimize")
-            assert (busy.status_code, busy.headers["retry-after"]) == (429, "5")
-            assert (await client.post("/api/optimize")).status_code == 200
+    async with open_parts(settings) as parts, client_with(replace(parts, now=clock)) as client:
+        async with parts.simulating:
+            busy = await client.post("/api/optimize")
+        assert (busy.status_code, busy.headers["retry-after"]) == (429, "5")
+        assert (await client.post("/api/optimize")).status_code == 200
 
 
 async def test_more_calls_than_can_be_replayed_are_refused(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,13 +11,9 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.policy.budget import Policy
 from budget_bus.policy.pause import Pause
 from budget_bus.policy.scope import parse_scope
-from budget_bus.producers.topics import apply_topics
-from budget_bus.settings import Settings
 from budget_bus.store import pauses
 from budget_bus.store.catalogue import Catalogue
 from tests.integration.books import COST, USD, Books, check, usage
@@ -36,15 +31,6 @@ def clock() -> Clock:
 @pytest.fixture
 def books(pool: asyncpg.Pool, clock: Clock) -> Books:
     return Books(pool, clock=clock)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 async def paused(

@@ -6,23 +6,21 @@ import asyncio
 import copy
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
 import asyncpg
-import httpx2
 import pytest
 
 from budget_bus.bookkeeping.price_updates import apply, keep_updating
-from budget_bus.http.app import build_app
-from budget_bus.http.server import gateway, open_parts
+from budget_bus.http.server import gateway
 from budget_bus.local.ports import free_port
 from budget_bus.producers.topics import apply_topics
 from budget_bus.providers import data
 from budget_bus.settings import Settings
 from tests.integration.books import Books, usage
 from tests.integration.budget_command import budget
+from tests.integration.http_client import client_of
 
 PATH = "/api/providers/prices"
 OPUS = ("anthropic", "claude-3-opus-latest")
@@ -80,14 +78,6 @@ async def site() -> AsyncIterator[Site]:
     site.port = server.sockets[0].getsockname()[1]
     async with server:
         yield site
-
-
-@asynccontextmanager
-async def client_of(settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    async with open_parts(settings) as parts:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 async def put(books: Books, raw: bytes) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import gateway, open_parts
+from budget_bus.http.server import gateway
 from budget_bus.local.ports import free_port
 from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings
@@ -30,15 +28,6 @@ ONE_EACH = {"input": [1_000_000, []], "output": [2_000_000, []]}  # 1 and 2 USD 
 @pytest.fixture
 def books(pool: asyncpg.Pool) -> Books:
     return Books(pool)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as parts:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 async def costs(pool: asyncpg.Pool) -> list[tuple[Any, ...]]:

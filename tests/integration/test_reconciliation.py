@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +10,6 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
-from budget_bus.producers.topics import apply_topics
-from budget_bus.settings import Settings
 from tests.integration.books import Books, usage
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -26,15 +21,6 @@ MARCH = {"start": "2026-03-01", "end": "2026-04-01"}
 @pytest.fixture
 def books(pool: asyncpg.Pool) -> Books:
     return Books(pool)
-
-
-@pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(opened))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
 
 
 def costs(*results: tuple[str, str], days: int = 1) -> dict[str, Any]:

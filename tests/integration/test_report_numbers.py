@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,10 +13,7 @@ import httpx2
 import pytest
 
 from budget_bus.bookkeeping.restating import Restating
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.policy.budget import Policy
-from budget_bus.producers.topics import apply_topics
 from budget_bus.providers.prices import PriceBook
 from budget_bus.settings import Settings
 from budget_bus.store import export
@@ -27,23 +22,20 @@ from budget_bus.store.catalogue import Catalogue
 from budget_bus.store.prices import set_price
 from budget_bus.store.restatements import Range
 from tests.integration.books import USD, Books, usage
+from tests.integration.clock import Clock
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)
 QUIET: Any = lambda *_: None  # noqa: E731 - nobody looks
 
 
 @pytest.fixture
-def books(pool: asyncpg.Pool) -> Books:
-    return Books(pool, clock=lambda: NOW)
+def clock() -> Clock:
+    return Clock(NOW)
 
 
 @pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=lambda: NOW)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
+def books(pool: asyncpg.Pool, clock: Clock) -> Books:
+    return Books(pool, clock=clock)
 
 
 async def told(client: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.notifiers import signature
 from budget_bus.notifiers.posting import http_client
 from budget_bus.producers.topics import apply_topics
 from budget_bus.reporting.due import Reporter
 from budget_bus.settings import Settings
 from tests.integration.books import Books, usage
+from tests.integration.http_client import client_of
 from tests.receivers import http_receiver
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)
@@ -52,10 +51,8 @@ def ours(settings: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def client(kafka: str, ours: Settings, clock: Clock) -> AsyncIterator[httpx2.AsyncClient]:
     await apply_topics(ours)
-    async with open_parts(ours) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=clock)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
+    async with client_of(ours, now=clock) as client:
+        yield client
 
 
 @pytest.fixture
@@ -194,12 +191,10 @@ async def test_what_cannot_be_scheduled_is_named(
 async def test_without_a_directory_or_a_secret_nothing_can_go_there(
     kafka: str, settings: Settings, client: httpx2.AsyncClient, pool: asyncpg.Pool, clock: Clock
 ) -> None:
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(opened))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as bare:
-            for target in ({"file": "a"}, {"webhook": "https://example.org"}):
-                refused = await bare.post(PATH, json={**DAILY, **target})
-                assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, next(iter(target)))
+    async with client_of(settings) as bare:
+        for target in ({"file": "a"}, {"webhook": "https://example.org"}):
+            refused = await bare.post(PATH, json={**DAILY, **target})
+            assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, next(iter(target)))
     await add(client, file="a")
     clock.now = NOW + timedelta(hours=1)
     async with http_client() as http:

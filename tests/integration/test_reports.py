@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -14,12 +12,12 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.producers.topics import apply_topics
 from budget_bus.settings import Settings
 from budget_bus.store import reports
 from tests.integration.books import Books, check, usage
+from tests.integration.clock import Clock
+from tests.integration.http_client import client_of
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)
 PATH = "/api/reports/summary"
@@ -27,17 +25,13 @@ NUMBERS = ("requests", "input_tokens", "output_tokens", "total_tokens", "unprice
 
 
 @pytest.fixture
-def books(pool: asyncpg.Pool) -> Books:
-    return Books(pool, clock=lambda: NOW)
+def clock() -> Clock:
+    return Clock(NOW)
 
 
 @pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=lambda: NOW)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
+def books(pool: asyncpg.Pool, clock: Clock) -> Books:
+    return Books(pool, clock=clock)
 
 
 async def told(client: httpx2.AsyncClient, **query: Any) -> dict[str, Any]:
@@ -175,12 +169,10 @@ async def test_reports_are_in_the_currency_of_prices_whatever_that_of_limits_is(
 ) -> None:
     await used(books, timedelta(hours=1))
     await apply_topics(settings)
-    async with open_parts(settings.model_copy(update={"default_currency": "EUR"})) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=lambda: NOW)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            for report in (await told(client), (await client.get("/api/usage/daily")).json()):
-                assert (report["currency"], report["totals"]["cost"]) == ("USD", "0.0035")
-                assert report["totals"]["other_costs"] == {}
+    async with client_of(settings.model_copy(update={"default_currency": "EUR"}), now=lambda: NOW) as client:
+        for report in (await told(client), (await client.get("/api/usage/daily")).json()):
+            assert (report["currency"], report["totals"]["cost"]) == ("USD", "0.0035")
+            assert report["totals"]["other_costs"] == {}
 
 
 async def exported(client: httpx2.AsyncClient, **query: Any) -> list[dict[str, str]]:

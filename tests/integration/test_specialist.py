@@ -12,11 +12,8 @@ from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
 import asyncpg
-import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
-from budget_bus.http.server import open_parts
 from budget_bus.mcp.rest import Rest
 from budget_bus.mcp.tools import Tools
 from budget_bus.policy.budget import Policy, Unit
@@ -27,6 +24,7 @@ from budget_bus.specialist.desk import Answered, Desk
 from budget_bus.specialist.evidence import Evidence
 from budget_bus.specialist.protocol import Chat
 from tests.integration.books import USD, Books, check, usage
+from tests.integration.http_client import client_of
 
 NOW = datetime(2026, 3, 10, 12, 7, 30, tzinfo=UTC)  # a Tuesday
 OPUS = {"provider": "anthropic", "model": "claude-3-opus"}
@@ -40,10 +38,8 @@ def books(pool: asyncpg.Pool) -> Books:
 @pytest.fixture
 async def desk(kafka: str, settings: Settings) -> AsyncIterator[Desk]:
     await apply_topics(settings)
-    async with open_parts(settings) as opened:
-        transport = httpx2.ASGITransport(app=build_app(replace(opened, now=lambda: NOW)))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield Desk(client, "UTC", clock=lambda: NOW)
+    async with client_of(settings, now=lambda: NOW) as client:
+        yield Desk(client, "UTC", clock=lambda: NOW)
 
 
 async def ask(desk: Desk, text: str, *before: str, **fields: Any) -> str:

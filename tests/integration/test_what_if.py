@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import uuid
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import asyncpg
 import httpx2
 import pytest
 
-from budget_bus.http.app import build_app
 from budget_bus.http.server import gateway, open_parts
 from budget_bus.insight.replay import Outcome, Proposal, Swap, replay
 from budget_bus.local.ports import free_port
@@ -27,6 +25,7 @@ from budget_bus.settings import Settings
 from tests.integration.books import BOUND, COST, USD, Books, check, usage
 from tests.integration.budget_command import budget
 from tests.integration.clock import NOON, Clock
+from tests.integration.http_client import client_with
 
 END = NOON + timedelta(days=1)
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -168,15 +167,6 @@ async def test_a_real_trace_costs_what_it_cost(books: Books, clock: Clock, name:
     assert 39 * USD < outcome.total.simulated.cost_nanos <= 40 * USD
 
 
-@pytest.fixture
-async def client(kafka: str, settings: Settings) -> AsyncIterator[httpx2.AsyncClient]:
-    await apply_topics(settings)
-    async with open_parts(settings) as parts:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            yield client
-
-
 RANGE = {"start": NOON.isoformat(), "end": END.isoformat()}
 
 
@@ -215,10 +205,8 @@ async def test_what_cannot_be_simulated_is_said(
 
 async def test_one_at_a_time(kafka: str, settings: Settings) -> None:
     await apply_topics(settings)
-    async with open_parts(settings) as parts, parts.simulating:
-        transport = httpx2.ASGITransport(app=build_app(parts))
-        async with httpx2.AsyncClient(transport=transport, base_url="http://gateway") as client:
-            answer = await client.post("/api/simulate", json=RANGE)
+    async with open_parts(settings) as parts, parts.simulating, client_with(parts) as client:
+        answer = await client.post("/api/simulate", json=RANGE)
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
 
