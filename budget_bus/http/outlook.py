@@ -28,9 +28,9 @@ class ForecastView(BaseModel):
     `method` is the one that had the smallest error in the back-tests: `ets_daily` and `ets_weekly` are exponential
     smoothing with the seasons of a day or of a week, `run_rate` extends the window's average until now, `rolling_rate`
     that of as long a time as the window before now. `combined` is the mean of those that the back-tests cannot tell
-    apart from the best. `backtest_error_percent` is the mean absolute percentage error of `expected` in these, and
-    `run_rate_error_percent` that of the straight line. Without enough history it is the straight line alone: the band
-    and the errors are null, and `reason` says why.
+    apart from the best, weighted by their errors. `backtest_error_percent` is the mean absolute percentage error of
+    `expected` in these, and `run_rate_error_percent` that of the straight line. Without enough history it is the
+    straight line alone: the band and the errors are null, and `reason` says why.
     """
 
     expected: str

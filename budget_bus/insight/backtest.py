@@ -100,23 +100,32 @@ def run_backtest(hours: Hours, ahead: Ahead, at: range, span: Span, reach: int) 
     return Backtest(errors, np.array(misses), at.step)
 
 
-def as_good_as_the_best(tested: Mapping[str, Backtest], span: Span) -> list[str]:
+def weights(tested: Mapping[str, Backtest], span: Span) -> dict[str, float]:
     """
-    The ways to forecast that the back-tests, all from the same origins, cannot tell from the one that was off least.
+    What each way to forecast counts for in the mean of those that the back-tests, all from the same origins, cannot
+    tell from the one that was off least. In all it is 1.
 
     Those are the ones whose error is larger by no more than one standard error of the difference (Breiman, Friedman,
     Olshen, Stone, "Classification and Regression Trees", 1984), where windows that overlap count as one. The smallest
-    of a few errors is smallest by chance as well, so to take it alone would be to follow the noise.
+    of a few errors is smallest by chance as well, so to take it alone would be to follow the noise. Each counts by the
+    inverse of its error's square (Bates, Granger, "The Combination of Forecasts", 1969), so that of few windows, which
+    tell hardly anything apart, what was far off counts for little.
     """
-    best = min(tested, key=lambda name: tested[name].percent)
-    count = len(tested[best].misses)
-    apart = max(1.0, min(count, count * tested[best].step / span.remaining))
+    best = min(tested.values(), key=lambda test: test.percent)
+    count = len(best.misses)
+    apart = max(1.0, min(count, count * best.step / span.remaining))
 
-    def told_apart(name: str) -> bool:
-        further = tested[name].misses - tested[best].misses
+    def told_apart(test: Backtest) -> bool:
+        further = test.misses - best.misses
         return bool(count and further.mean() > further.std() / apart**0.5)
 
-    return [name for name in tested if not told_apart(name)]
+    parts = {
+        name: (best.percent / test.percent) ** 2 if test.percent else 1.0
+        for name, test in tested.items()
+        if not told_apart(test)
+    }
+    whole = sum(parts.values())
+    return {name: part / whole for name, part in parts.items() if part}
 
 
 def run_rate_ahead(hours: Hours, elapsed: int) -> Ahead:
@@ -149,11 +158,11 @@ def rolling_rate_ahead(hours: Hours, window: int) -> Ahead:
     return ahead
 
 
-def mean_ahead(ways: Sequence[Ahead]) -> Ahead:
-    """The mean of some forecasts: their errors partly cancel."""
+def mean_ahead(ways: Sequence[Ahead], parts: Sequence[float]) -> Ahead:
+    """The mean of some forecasts, of which each counts for its part of 1: their errors partly cancel."""
     import numpy as np
 
-    return lambda origin, count: np.mean([ahead(origin, count) for ahead in ways], axis=0)
+    return lambda origin, count: np.average([ahead(origin, count) for ahead in ways], axis=0, weights=parts)
 
 
 def grid(end: int, reach: int) -> Iterator[int]:

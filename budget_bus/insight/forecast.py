@@ -13,7 +13,6 @@ from budget_bus.insight.backtest import (
     Ahead,
     Backtest,
     Span,
-    as_good_as_the_best,
     grid,
     mean_ahead,
     origins,
@@ -21,6 +20,7 @@ from budget_bus.insight.backtest import (
     run_backtest,
     run_rate_ahead,
     scale,
+    weights,
 )
 from budget_bus.insight.path import LEVELS, Path
 from budget_bus.insight.seasonal import DAY, WEEK, least_hours, smooth
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 RUN_RATE = "run_rate"
 ROLLING_RATE = "rolling_rate"
-COMBINED = "combined"  # the mean of several of the others
+COMBINED = "combined"  # the weighted mean of several of the others
 _METHODS = {DAY: "ets_daily", WEEK: "ets_weekly"}
 _REACH = 31 * 24  # hours ahead, for plans; further if the window ends later
 _HOUR = timedelta(hours=1)
@@ -90,11 +90,13 @@ def forecast(spending: Spending, window: Window) -> Forecast | None:
         return None
     ways = {name: (past, now) for name, past, now in _ways(hours, span, at)}
     tested = {name: run_backtest(hours, past, at, span, reach) for name, (past, _) in ways.items()}
-    method, *more = good = as_good_as_the_best(tested, span)
+    parts = weights(tested, span)
+    method, *more = parts
     test, (_, ahead) = tested[method], ways[method]
     if more:
         method = COMBINED
-        past, ahead = (mean_ahead(aheads) for aheads in zip(*(ways[name] for name in good), strict=True))
+        pasts, nows = zip(*(ways[name] for name in parts), strict=True)
+        past, ahead = (mean_ahead(aheads, [*parts.values()]) for aheads in (pasts, nows))
         test = run_backtest(hours, past, at, span, reach)
     naive = tested[RUN_RATE].percent if RUN_RATE in tested else None
     path = _path(spending, ahead, test, sorted(grid(remaining, reach)), len(at))

@@ -55,15 +55,15 @@ def without_the_rolling_rate(*args: Any) -> Iterator[tuple[str, Any, Any]]:
     return (way for way in WAYS(*args) if way[0] != forecasts.ROLLING_RATE)
 
 
-def the_best_alone(tested: dict[str, Any], _: Any) -> list[str]:
-    return [min(tested, key=lambda name: tested[name].percent)]
+def the_best_alone(tested: dict[str, Any], _: Any) -> dict[str, float]:
+    return {min(tested, key=lambda name: tested[name].percent): 1.0}
 
 
 @pytest.mark.parametrize(
     ("shape", "part", "instead"),
     [
         pytest.param("stretched", "_ways", without_the_rolling_rate, id="bursts, without the rolling rate"),
-        pytest.param("even", "as_good_as_the_best", the_best_alone, id="noise, by the one that was off least"),
+        pytest.param("even", "weights", the_best_alone, id="noise, by the one that was off least"),
     ],
 )
 def test_without_either_half_of_the_method_it_is_further_off(
