@@ -148,8 +148,8 @@ async def check_day(connection: asyncpg.Connection, day: datetime, most: int) ->
     rollups; at most *most* buckets of either.
     """
     found = []
-    for query, what in (("rollup_differences", "rollup"), ("hour_differences", "hour of rollups")):
-        for row in await connection.fetch(_SQL[query], day, day + timedelta(days=1), most):
+    for query, what in ((_SQL["rollup_differences"], "rollup"), (_SQL["hour_differences"], "hour of rollups")):
+        for row in await connection.fetch(query, day, day + timedelta(days=1), most):
             key = [row["component"], row["provider"], row["model"], row["tier"]]
             key += [row[name] for name in ("task_type", "user_name", "context_id") if row[name]]
             where = f"{what} {_at(row['bucket_start'])} {' / '.join(key)}, {row['currency']}"

@@ -34,7 +34,7 @@ PARTS = {USAGE_RECORDED: 2, CHECK_REQUESTED: 2, HOLD_RELEASED: 1, HOLD_EXTENDED:
 # What befalls a batch. A number: the database goes away at that statement, or at the commit if there are fewer.
 DISASTERS = [None, None, None, None, None, None, 2, 6, 99, "answer lost", "taken over", "applied again"]
 STEP_OF = {"cost": 10_000_000, "tokens": 1000, "requests": 1}  # what a question about 1,000 tokens holds
-_KEPT = ("catalogue", "migration")
+_KEPT = ("catalogue", "migration", "rollup_folded")
 _STATE = """
 SELECT (SELECT array_agg((budget_id, window_start, spent, held, unconfirmed)) FROM balance) AS balances,
        (SELECT array_agg((request_id, state, expires_at)) FROM hold) AS holds,
