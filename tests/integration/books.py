@@ -141,7 +141,7 @@ class Books:
         return (row["spent"], row["held"], row["unconfirmed"]) if row else (0, 0, 0)
 
     async def assert_exact(self) -> None:
-        """The books balance: every balance is the sum of the ledger and of the open holds, rollups are its sums, hours theirs."""
+        """The books balance: a balance is the sum of the ledger and of its open holds; rollups are sums too, and hours."""
         catalogue = Catalogue(Policy.WARN)
         async with self.pool.acquire() as connection:
             await catalogue.refresh(connection)
