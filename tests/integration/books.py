@@ -141,7 +141,7 @@ class Books:
         return (row["spent"], row["held"], row["unconfirmed"]) if row else (0, 0, 0)
 
     async def assert_exact(self) -> None:
-        """The books balance: a balance is the sum of the ledger and of its open holds; rollups are sums too, and hours."""
+        """The books balance: a balance is the sum of the ledger and of its open holds; rollups and hours are sums."""
         catalogue = Catalogue(Policy.WARN)
         async with self.pool.acquire() as connection:
             await catalogue.refresh(connection)
