@@ -16,7 +16,7 @@ import structlog
 from budget_bus.errors import BudgetUnavailable, Rejected
 from budget_bus.providers import data
 from budget_bus.providers.merging import Changed, merge
-from budget_bus.store import price_data
+from budget_bus.store import fence, price_data
 from budget_bus.store.changes import Noted, note
 from budget_bus.store.price_data import Change, Review
 
@@ -70,7 +70,7 @@ async def apply(
     at = now or datetime.now(UTC)
     fetched = await asyncio.to_thread(data.parse, raw)
     async with pool.acquire() as connection, connection.transaction():
-        await price_data.lock(connection)
+        await fence.lock_catalogue(connection)
         kept = await price_data.current(connection)
         found = kept.document if kept else data.bundled()
         refused = {(one.provider, one.model): one.after for one in await price_data.reviews(connection, "rejected")}
@@ -93,7 +93,7 @@ async def decide(
     """
     at = now or datetime.now(UTC)
     async with pool.acquire() as connection, connection.transaction():
-        await price_data.lock(connection)
+        await fence.lock_catalogue(connection)
         review = await price_data.decide(connection, provider, model, "approved" if approve else "rejected", by=actor)
         if approve:
             kept = await price_data.current(connection)

@@ -22,7 +22,7 @@ from budget_bus.insight.learnt import MEMORY, Learnt, utc_now
 from budget_bus.policy.looping import MIN_CALLS
 from budget_bus.policy.pause import Pause
 from budget_bus.policy.velocity import BUCKET
-from budget_bus.store import anomalies, pauses
+from budget_bus.store import anomalies, fence, pauses
 from budget_bus.store.anomalies import Episode, Finding
 
 log = structlog.get_logger()
@@ -117,7 +117,7 @@ async def _keep(
     await anomalies.over(connection, [one.anomaly_id for one in (*gone, *replaced)], now)
     tripping = [one for one in new if setting.covers(one.kind) and not _is_paused(one, paused, now)]
     if tripping:
-        await pauses.lock(connection)
+        await fence.lock_catalogue(connection)
     return [one for one in new if await _begin(connection, one, setting.pause_s if one in tripping else None)]
 
 

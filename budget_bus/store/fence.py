@@ -82,8 +82,15 @@ async def enter(
     return Entry(row["version"], row["usage_read_to"])
 
 
-async def lock_catalogue(connection: asyncpg.Connection) -> None:
-    """Wait until no batch is under way; none begins until the transaction ends."""
+async def lock_catalogue(connection: asyncpg.Connection, *, patience_ms: int | None = None) -> None:
+    """
+    Wait until no batch is under way; none begins until the transaction ends.
+
+    Raises:
+        asyncpg.LockNotAvailableError: a batch took longer than *patience_ms*; roll back.
+    """
+    if patience_ms is not None:
+        await connection.execute(_SQL["patience"], f"{patience_ms}ms")
     await connection.execute(_SQL["lock_catalogue"], CATALOGUE_LOCK)
 
 

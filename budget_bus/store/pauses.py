@@ -67,11 +67,6 @@ async def pause(
         return await begin(connection, scope, reason=reason, actor=actor, until=until, now=now)
 
 
-async def lock(connection: asyncpg.Connection) -> None:
-    """Wait until no batch is under way; none begins before this transaction ends."""
-    await lock_catalogue(connection)
-
-
 async def begin(
     connection: asyncpg.Connection, scope: Scope, *, reason: str, actor: str, until: datetime | None, now: datetime
 ) -> tuple[Kept, bool]:

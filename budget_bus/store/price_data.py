@@ -13,7 +13,6 @@ import asyncpg
 
 from budget_bus.errors import NotFound
 from budget_bus.store import outbox
-from budget_bus.store.fence import lock_catalogue
 from budget_bus.store.sql import queries
 
 _SQL = queries("prices")
@@ -63,11 +62,6 @@ async def current(connection: asyncpg.Connection) -> Kept | None:
     """The data in force; None: what came with the release."""
     row = await connection.fetchrow(_SQL["data"])
     return row and Kept(row[0], row[1], row[2], json.loads(zlib.decompress(row[3])))
-
-
-async def lock(connection: asyncpg.Connection) -> None:
-    """Wait until no batch is under way; held until the transaction ends."""
-    await lock_catalogue(connection)
 
 
 async def put(

@@ -154,7 +154,7 @@ async def test_a_fold_waits_for_the_batch_that_is_under_way(books: Books) -> Non
 async def test_without_the_lock_a_batch_would_be_lost_to_its_hour(
     books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def no_lock(connection: asyncpg.Connection) -> None:
+    async def no_lock(connection: asyncpg.Connection, *, patience_ms: int) -> None:
         """Nobody waits."""
 
     monkeypatch.setattr(folding.fence, "lock_catalogue", no_lock)

@@ -32,3 +32,7 @@ DELETE FROM bus_offset WHERE topic = $1 AND part >= $2 AND seen_at < clock_times
 -- name: lock_catalogue
 -- Every batch in flight ends first, none begins until this transaction ends.  $1 catalogue lock
 SELECT pg_advisory_xact_lock($1);
+
+-- name: patience
+-- Wait for no lock of this transaction for longer.  $1 how long, with its unit
+SELECT set_config('lock_timeout', $1, true);
